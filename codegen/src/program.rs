@@ -1,0 +1,125 @@
+//! A compiled model before a backend prints it: machine-level kernels and the host program that calls them in order.
+//!
+//! The host program is printed as native code too, so an artifact needs no interpreter. Its machine ABI:
+//!
+//! ```c
+//! int32_t PREFIX_run(const uint64_t *args, void *workspace, const kiln_parallel *par);
+//! ```
+//!
+//! `args` is the generated `PREFIX_args` struct, whose members are all 8 bytes wide: the symbols as `int64_t` in the
+//! order of [`Program::symbols`], the pointers of [`Program::inputs`], of [`Program::outputs`], and, with
+//! [`Weights::Argument`], the pointer to the weights. The result is 0 or a status of the runtime's table.
+//! `par` is null (run tasks here, in order) or points to `{ void *self; void (*parallel_for)(void *self, size_t n,
+//! void (*body)(void *arg, size_t i), void *arg); }`.
+//!
+//! A kernel is `void kernel(const uint64_t *slots, size_t task)`: it is the body of `parallel_for` as it stands. Slots:
+//! the pointers of its global buffers, its symbols as `int64_t`, then a pointer to an `int32_t` status cell, which
+//! [`kiln_ir::loops::Inst::Check`] sets.
+
+use kiln_ir::loops::Kernel;
+use kiln_ir::{DType, Dim, Symbol, SymbolBounds};
+
+/// A tensor that the caller passes.
+#[derive(Clone, Debug)]
+pub struct Port {
+    /// Name as the signature has it.
+    pub name: String,
+    /// Element type.
+    pub dtype: DType,
+    /// Extents over the program's symbols.
+    pub shape: Vec<Dim>,
+}
+
+impl Port {
+    /// Size in bytes.
+    pub fn bytes(&self) -> Dim {
+        Dim::product(&self.shape) * Dim::from(self.dtype.size())
+    }
+}
+
+/// Where a kernel's buffer is.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Place {
+    /// The input with this index.
+    Input(usize),
+    /// The output with this index.
+    Output(usize),
+    /// This many bytes into the workspace.
+    Workspace(Dim),
+    /// This many bytes into the weights.
+    Weights(u64),
+}
+
+/// A step of the host program.
+#[derive(Clone, Debug)]
+pub enum Step {
+    /// Runs every task of a kernel; the next step starts when all are done.
+    Launch {
+        /// Index into [`Program::kernels`].
+        kernel: usize,
+        /// The place of each global buffer of the kernel.
+        buffers: Vec<Place>,
+        /// The value of each symbol of the kernel over the program's symbols.
+        symbols: Vec<Dim>,
+        /// Number of tasks over the program's symbols.
+        tasks: Dim,
+    },
+}
+
+/// How the program finds its weights.
+#[derive(Clone, Debug)]
+pub enum Weights {
+    /// In the object's read-only data, 64-byte aligned, under the symbol `PREFIX_weights`.
+    Embedded(std::sync::Arc<Vec<u8>>),
+    /// Through the last slot of `args`; 64-byte aligned.
+    Argument,
+}
+
+/// Read-only data that goes into an object: metadata tables.
+#[derive(Clone, Debug)]
+pub struct DataSymbol {
+    /// Symbol name.
+    pub name: String,
+    /// Contents; pointers are zero here and come from `pointers`.
+    pub bytes: Vec<u8>,
+    /// Alignment in bytes.
+    pub align: u64,
+    /// At this offset the address of another data symbol (by name), plus an addend.
+    pub pointers: Vec<(u64, String, i64)>,
+    /// Whether other objects see it.
+    pub exported: bool,
+}
+
+/// A model ready for a backend.
+#[derive(Clone, Debug)]
+pub struct Program {
+    /// Prefix of every exported symbol: a C identifier.
+    pub prefix: String,
+    /// Kernels at the machine level, each once: equal ones are shared. Their names are unique; they are not exported.
+    pub kernels: Vec<Kernel>,
+    /// Symbols in the order of the `args` slots, with their bounds: `run` refuses values outside.
+    pub symbols: Vec<(Symbol, SymbolBounds)>,
+    /// Inputs in order.
+    pub inputs: Vec<Port>,
+    /// Outputs in order.
+    pub outputs: Vec<Port>,
+    /// Bytes of workspace, a multiple of 64, over the symbols. The workspace must be 64-byte aligned.
+    pub workspace: Dim,
+    /// Weights.
+    pub weights: Weights,
+    /// Steps in order.
+    pub steps: Vec<Step>,
+    /// Data symbols for objects; a JIT ignores them.
+    pub data: Vec<DataSymbol>,
+}
+
+/// The host entry point of compiled code; see the module's documentation.
+pub type RunFn = unsafe extern "C" fn(args: *const u64, workspace: *mut u8, par: *const std::ffi::c_void) -> i32;
+
+/// Code in memory, ready to be called; dropping it frees the code.
+pub trait JitCode: Send + Sync {
+    /// The entry. Valid while `self` lives.
+    fn run_fn(&self) -> RunFn;
+    /// Bytes of machine code, as far as the backend knows.
+    fn code_bytes(&self) -> usize;
+}

@@ -1,0 +1,231 @@
+//! Builds kernels: fresh values, nested blocks, constants shared within a block.
+
+use crate::scalar::{BinaryOp, CompareOp, ReduceOp, UnaryOp};
+use crate::{DType, Dim};
+
+use super::inst::{Block, Carried, For, Inst, LoopKind, Stmt, Ty, V};
+use super::{BufId, Buffer, Kernel};
+
+/// Appends instructions at the end of the innermost open block.
+#[derive(Debug)]
+pub struct KernelBuilder {
+    kernel: Kernel,
+    /// Open blocks, outermost first.
+    open: Vec<Block>,
+}
+
+impl KernelBuilder {
+    /// Continues a kernel whose body is still empty.
+    pub fn new(kernel: Kernel) -> KernelBuilder {
+        KernelBuilder { kernel, open: vec![Block::default()] }
+    }
+
+    /// The kernel so far, without the open blocks.
+    pub fn kernel(&self) -> &Kernel {
+        &self.kernel
+    }
+
+    /// Closes the body.
+    pub fn finish(mut self) -> Kernel {
+        debug_assert_eq!(self.open.len(), 1, "every loop is closed");
+        self.kernel.body = self.open.pop().unwrap_or_default();
+        self.kernel
+    }
+
+    /// Adds a buffer.
+    pub fn buffer(&mut self, buffer: Buffer) -> BufId {
+        self.kernel.buffers.push(buffer);
+        BufId(self.kernel.buffers.len() as u32 - 1)
+    }
+
+    /// A fresh value of a type, for block parameters.
+    pub fn fresh(&mut self, ty: Ty) -> V {
+        self.kernel.types.push(ty);
+        V(self.kernel.types.len() as u32 - 1)
+    }
+
+    /// The type of a value.
+    pub fn ty(&self, v: V) -> Ty {
+        self.kernel.ty(v)
+    }
+
+    /// How many blocks are open: the depth at which a value defined now is visible.
+    pub fn depth(&self) -> usize {
+        self.open.len()
+    }
+
+    /// Appends an instruction with one result.
+    pub fn push(&mut self, ty: Ty, inst: Inst) -> V {
+        let v = self.fresh(ty);
+        self.push_stmt(Stmt { results: vec![v], inst });
+        v
+    }
+
+    /// Appends an instruction without results.
+    pub fn push_effect(&mut self, inst: Inst) {
+        self.push_stmt(Stmt { results: vec![], inst });
+    }
+
+    /// Appends a statement whose results are already fresh values.
+    pub fn push_stmt(&mut self, stmt: Stmt) {
+        if let Some(b) = self.open.last_mut() {
+            b.stmts.push(stmt);
+        }
+    }
+
+    /// An i64 constant.
+    pub fn index(&mut self, n: i64) -> V {
+        self.push(Ty::INDEX, Inst::ConstInt(n))
+    }
+
+    /// The value of a symbolic integer.
+    pub fn dim(&mut self, d: &Dim) -> V {
+        match d.as_const() {
+            Some(n) => self.index(n),
+            None => self.push(Ty::INDEX, Inst::Dim(d.clone())),
+        }
+    }
+
+    /// A float constant of an element type, as a scalar.
+    pub fn float(&mut self, elem: DType, x: f64) -> V {
+        self.push(Ty::scalar(elem), Inst::ConstFloat(x))
+    }
+
+    /// The extents of an operation's result: each the larger of the operands' (one of them may be 1).
+    fn broadcast(&self, a: V, b: V) -> Ty {
+        let (a, b) = (self.ty(a), self.ty(b));
+        Ty { elem: a.elem, rows: a.rows.max(b.rows), lanes: a.lanes.max(b.lanes) }
+    }
+
+    /// A unary operation.
+    pub fn unary(&mut self, op: UnaryOp, x: V) -> V {
+        let t = self.ty(x);
+        self.push(t.with_elem(op.result(t.elem)), Inst::Unary(op, x))
+    }
+
+    /// A binary operation.
+    pub fn binary(&mut self, op: BinaryOp, x: V, y: V) -> V {
+        let t = self.broadcast(x, y);
+        self.push(t, Inst::Binary(op, x, y))
+    }
+
+    /// x + y.
+    pub fn add(&mut self, x: V, y: V) -> V {
+        self.binary(BinaryOp::Add, x, y)
+    }
+
+    /// x - y.
+    pub fn sub(&mut self, x: V, y: V) -> V {
+        self.binary(BinaryOp::Sub, x, y)
+    }
+
+    /// x * y.
+    pub fn mul(&mut self, x: V, y: V) -> V {
+        self.binary(BinaryOp::Mul, x, y)
+    }
+
+    /// A comparison.
+    pub fn compare(&mut self, op: CompareOp, x: V, y: V) -> V {
+        let t = self.broadcast(x, y).with_elem(DType::Bool);
+        self.push(t, Inst::Compare(op, x, y))
+    }
+
+    /// c ? x : y.
+    pub fn select(&mut self, c: V, x: V, y: V) -> V {
+        let (t, ct) = (self.broadcast(x, y), self.ty(c));
+        let t = Ty { rows: t.rows.max(ct.rows), lanes: t.lanes.max(ct.lanes), ..t };
+        self.push(t, Inst::Select(c, x, y))
+    }
+
+    /// a * b + c with one rounding.
+    pub fn fma(&mut self, a: V, b: V, c: V) -> V {
+        let (t, ct) = (self.broadcast(a, b), self.ty(c));
+        let t = Ty { rows: t.rows.max(ct.rows), lanes: t.lanes.max(ct.lanes), ..t };
+        self.push(t, Inst::Fma(a, b, c))
+    }
+
+    /// Conversion to an element type; the value itself if it has that type.
+    pub fn cast(&mut self, to: DType, x: V) -> V {
+        let t = self.ty(x);
+        if t.elem == to { x } else { self.push(t.with_elem(to), Inst::Cast(x)) }
+    }
+
+    /// Reinterpretation as an element type of equal width.
+    pub fn bitcast(&mut self, to: DType, x: V) -> V {
+        let t = self.ty(x);
+        if t.elem == to { x } else { self.push(t.with_elem(to), Inst::Bitcast(x)) }
+    }
+
+    /// A load at L1 or L2: extents follow from the indices.
+    pub fn load(&mut self, buf: BufId, index: Vec<V>) -> V {
+        let elem = self.kernel.buffer(buf).dtype;
+        let mut t = Ty::scalar(elem);
+        for &i in &index {
+            let it = self.ty(i);
+            t.rows = t.rows.max(it.rows);
+            t.lanes = t.lanes.max(it.lanes);
+        }
+        self.push(t, Inst::Load { buf, index })
+    }
+
+    /// A store.
+    pub fn store(&mut self, buf: BufId, index: Vec<V>, value: V) {
+        self.push_effect(Inst::Store { buf, index, value });
+    }
+
+    /// A combination of the lanes.
+    pub fn reduce_lanes(&mut self, op: ReduceOp, x: V) -> V {
+        let t = self.ty(x);
+        self.push(Ty { lanes: 1, ..t }, Inst::ReduceLanes(op, x))
+    }
+
+    /// A loop. `body` gets the builder, the induction variable and the carried values, and returns the next ones.
+    /// `carried`: initial values with their combiners. Returns the carried values after the loop.
+    #[allow(clippy::too_many_arguments)] // a loop has that many parts
+    pub fn for_loop<E>(
+        &mut self,
+        kind: LoopKind,
+        lo: V,
+        hi: V,
+        step: i64,
+        unroll: u16,
+        carried: &[(V, Option<ReduceOp>)],
+        body: impl FnOnce(&mut KernelBuilder, V, &[V]) -> Result<Vec<V>, E>,
+    ) -> Result<Vec<V>, E> {
+        let iv = self.fresh(Ty::INDEX);
+        let carried: Vec<Carried> = carried
+            .iter()
+            .map(|&(init, combine)| Carried { inner: self.fresh(self.ty(init)), init, combine })
+            .collect();
+        let inner: Vec<V> = carried.iter().map(|c| c.inner).collect();
+        self.open.push(Block::default());
+        let yields = body(self, iv, &inner);
+        let mut block = self.open.pop().unwrap_or_default();
+        block.yields = yields?;
+        let results: Vec<V> = inner.iter().map(|&c| self.fresh(self.ty(c))).collect();
+        let inst = Inst::For(Box::new(For { kind, iv, lo, hi, step, carried, body: block, unroll }));
+        self.push_stmt(Stmt { results: results.clone(), inst });
+        Ok(results)
+    }
+
+    /// A conditional. Both sides return values of equal types; they become the results.
+    pub fn if_else<E>(
+        &mut self,
+        cond: V,
+        then: impl FnOnce(&mut KernelBuilder) -> Result<Vec<V>, E>,
+        other: impl FnOnce(&mut KernelBuilder) -> Result<Vec<V>, E>,
+    ) -> Result<Vec<V>, E> {
+        self.open.push(Block::default());
+        let a = then(self);
+        let mut then_block = self.open.pop().unwrap_or_default();
+        then_block.yields = a?;
+        self.open.push(Block::default());
+        let b = other(self);
+        let mut else_block = self.open.pop().unwrap_or_default();
+        else_block.yields = b?;
+        let results: Vec<V> = then_block.yields.iter().map(|&v| self.kernel.ty(v)).collect::<Vec<_>>().into_iter().map(|t| self.fresh(t)).collect();
+        let inst = Inst::If(cond, Box::new(then_block), Box::new(else_block));
+        self.push_stmt(Stmt { results: results.clone(), inst });
+        Ok(results)
+    }
+}
