@@ -1,0 +1,48 @@
+//! The ops, one file a family. [`ALL`] lists every op once: the text form, the importer, `kiln ops` and the docs read it.
+
+pub mod constant;
+pub mod pointwise;
+pub mod shape;
+
+use std::collections::HashMap;
+use std::sync::LazyLock;
+
+use crate::op::OpDef;
+use crate::tf::TfBinding;
+
+/// Every op, by family.
+pub const ALL: &[&[OpDef]] = &[constant::OPS, pointwise::OPS, shape::OPS];
+
+static BY_NAME: LazyLock<HashMap<&'static str, &'static OpDef>> =
+    LazyLock::new(|| ALL.iter().copied().flatten().map(|d| (d.name, d)).collect());
+
+static BY_TF: LazyLock<HashMap<&'static str, &'static TfBinding>> =
+    LazyLock::new(|| ALL.iter().copied().flatten().flat_map(|d| d.tf).map(|b| (b.op, b)).collect());
+
+/// The op with a mnemonic.
+pub fn by_name(name: &str) -> Option<&'static OpDef> {
+    BY_NAME.get(name).copied()
+}
+
+/// The import rule of a TensorFlow op.
+pub fn by_tf(op: &str) -> Option<&'static TfBinding> {
+    BY_TF.get(op).copied()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::HashSet;
+
+    #[test]
+    fn names_are_unique() {
+        let mut names = HashSet::new();
+        let mut tf = HashSet::new();
+        for d in ALL.iter().copied().flatten() {
+            assert!(names.insert(d.name), "op `{}` is listed twice", d.name);
+            for b in d.tf {
+                assert!(tf.insert(b.op), "TensorFlow op `{}` is bound twice", b.op);
+            }
+        }
+    }
+}

@@ -1,0 +1,211 @@
+//! What an op's file sees of a TensorFlow node: attributes, operands, constants, with errors that name the node.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use anyhow::{Result, anyhow, bail};
+
+use crate::graph::{TensorType, Value};
+use crate::tensor::Tensor;
+use crate::{Builder, DType, Dim};
+
+/// An attribute of a TensorFlow node.
+#[derive(Clone, Debug)]
+pub enum TfAttr {
+    /// `i`
+    Int(i64),
+    /// `f`
+    Float(f32),
+    /// `b`
+    Bool(bool),
+    /// `s`
+    Str(Vec<u8>),
+    /// `type`
+    Type(DType),
+    /// `shape`: `None` for an unknown rank; a dimension is `None` where unknown.
+    Shape(Option<Vec<Option<i64>>>),
+    /// `tensor`
+    Tensor(Tensor),
+    /// `func`: the function's name.
+    Func(String),
+    /// `list`
+    List(Vec<TfAttr>),
+}
+
+/// A TensorFlow node without its edges. Attributes that the file leaves out hold their op's defaults.
+#[derive(Clone, Debug)]
+pub struct TfNode {
+    /// Name.
+    pub name: Arc<str>,
+    /// Op.
+    pub op: Arc<str>,
+    /// Attributes by name.
+    pub attrs: BTreeMap<String, TfAttr>,
+}
+
+/// Imports one TensorFlow op.
+pub struct TfBinding {
+    /// The TensorFlow op's name.
+    pub op: &'static str,
+    /// Builds the node; returns one value for each of its outputs.
+    pub read: fn(&mut TfCx<'_>) -> Result<Vec<Value>>,
+}
+
+/// The node being imported, and where it is built into.
+pub struct TfCx<'a> {
+    /// Builds the function; its location is already set to the node.
+    pub b: &'a mut Builder,
+    /// The node.
+    pub node: &'a TfNode,
+    /// Its data operands.
+    pub inputs: &'a [Value],
+}
+
+macro_rules! attr_getters {
+    ($($(#[$meta:meta])* $get:ident: $variant:ident => $t:ty, $what:literal;)*) => {
+        impl TfCx<'_> { $(
+            $(#[$meta])*
+            ///
+            /// # Errors
+            /// If the attribute is missing or of another kind.
+            pub fn $get(&self, name: &str) -> Result<$t> {
+                match self.attr(name)? {
+                    TfAttr::$variant(v) => Ok(v.clone()),
+                    _ => bail!(concat!("attribute `{}` is not ", $what), name),
+                }
+            }
+        )* }
+    };
+}
+attr_getters! {
+    /// An integer attribute.
+    int: Int => i64, "an integer";
+    /// A float attribute.
+    float: Float => f32, "a float";
+    /// A boolean attribute.
+    bool: Bool => bool, "a boolean";
+    /// A type attribute.
+    dtype: Type => DType, "a type";
+    /// A tensor attribute.
+    tensor: Tensor => Tensor, "a tensor";
+    /// A shape attribute; `None` for an unknown rank.
+    shape: Shape => Option<Vec<Option<i64>>>, "a shape";
+    /// A function attribute.
+    func: Func => String, "a function";
+}
+
+impl TfCx<'_> {
+    fn attr(&self, name: &str) -> Result<&TfAttr> {
+        self.node.attrs.get(name).ok_or_else(|| anyhow!("attribute `{name}` is missing"))
+    }
+
+    /// A string attribute as text.
+    ///
+    /// # Errors
+    /// If the attribute is missing, of another kind, or not UTF-8.
+    pub fn str(&self, name: &str) -> Result<String> {
+        match self.attr(name)? {
+            TfAttr::Str(s) => String::from_utf8(s.clone()).map_err(|_| anyhow!("attribute `{name}` is not UTF-8")),
+            _ => bail!("attribute `{name}` is not a string"),
+        }
+    }
+
+    /// A list of integers.
+    ///
+    /// # Errors
+    /// If the attribute is missing or of another kind.
+    pub fn ints(&self, name: &str) -> Result<Vec<i64>> {
+        match self.attr(name)? {
+            TfAttr::List(l) => l
+                .iter()
+                .map(|a| match a {
+                    TfAttr::Int(i) => Ok(*i),
+                    _ => bail!("attribute `{name}` is not a list of integers"),
+                })
+                .collect(),
+            _ => bail!("attribute `{name}` is not a list"),
+        }
+    }
+
+    /// The operand with an index.
+    ///
+    /// # Errors
+    /// If the node has fewer operands.
+    pub fn input(&self, i: usize) -> Result<Value> {
+        self.inputs.get(i).copied().ok_or_else(|| anyhow!("operand {i} is missing: the node has {}", self.inputs.len()))
+    }
+
+    /// The type of an operand.
+    ///
+    /// # Errors
+    /// If the node has fewer operands.
+    pub fn ty(&self, i: usize) -> Result<TensorType> {
+        Ok(self.b.ty(self.input(i)?).clone())
+    }
+
+    /// The value of an operand that must be a constant.
+    ///
+    /// # Errors
+    /// If it is not one.
+    pub fn const_input(&self, i: usize) -> Result<Tensor> {
+        let v = self.input(i)?;
+        self.b
+            .as_const(v)
+            .cloned()
+            .ok_or_else(|| anyhow!("operand {i} must be a constant; it is computed at run time"))
+    }
+
+    /// The integers of an operand that must be a constant (axes, paddings).
+    ///
+    /// # Errors
+    /// If it is not a constant of integers.
+    pub fn const_ints(&self, i: usize) -> Result<Vec<i64>> {
+        if let Some(d) = self.b.as_dims(self.input(i)?)
+            && let Some(ints) = d.elems.iter().map(Dim::as_const).collect()
+        {
+            return Ok(ints);
+        }
+        self.const_input(i)?.to_i64s().ok_or_else(|| anyhow!("operand {i} must hold integers"))
+    }
+
+    /// The elements of an operand that holds a shape or part of one, symbolic where a size is.
+    ///
+    /// # Errors
+    /// If the elements depend on data.
+    pub fn dims_input(&self, i: usize) -> Result<Vec<Dim>> {
+        let v = self.input(i)?;
+        if let Some(d) = self.b.as_dims(v) {
+            return Ok(d.elems.clone());
+        }
+        if let Some(ints) = self.b.as_const(v).and_then(Tensor::to_i64s) {
+            return Ok(ints.into_iter().map(Dim::from).collect());
+        }
+        bail!("operand {i} holds a shape that depends on data")
+    }
+
+    /// Axes from an operand or attribute: negative ones count from the end; duplicates are refused.
+    ///
+    /// # Errors
+    /// If one is outside the rank or occurs twice.
+    pub fn normalize_axes(&self, axes: &[i64], rank: usize) -> Result<Vec<usize>> {
+        let mut out = Vec::with_capacity(axes.len());
+        for &a in axes {
+            let axis = normalize_axis(a, rank)?;
+            if out.contains(&axis) {
+                bail!("axis {a} occurs twice");
+            }
+            out.push(axis);
+        }
+        Ok(out)
+    }
+}
+
+/// An axis in `[-rank, rank)` as a non-negative number.
+///
+/// # Errors
+/// If it is outside.
+pub fn normalize_axis(axis: i64, rank: usize) -> Result<usize> {
+    let r = rank as i64;
+    let a = if axis < 0 { axis + r } else { axis };
+    if (0..r).contains(&a) { Ok(a as usize) } else { bail!("axis {axis} is outside [-{r}, {r})") }
+}
