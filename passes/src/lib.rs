@@ -1,1 +1,4 @@
-//! Kiln.
+//! Kiln's passes over the graph IR.
+#![forbid(unsafe_code)]
+
+pub mod fusion;

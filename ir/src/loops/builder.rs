@@ -6,6 +6,28 @@ use crate::{DType, Dim};
 use super::inst::{Block, Carried, For, Inst, LoopKind, Stmt, Ty, V};
 use super::{BufId, Buffer, Kernel};
 
+/// A loop whose body is being filled; see [`KernelBuilder::open_loop`].
+#[derive(Debug)]
+pub struct OpenLoop {
+    /// Induction variable.
+    pub iv: V,
+    /// Carried values of the next iteration, to be set before closing.
+    pub yields: Vec<V>,
+    kind: LoopKind,
+    lo: V,
+    hi: V,
+    step: i64,
+    unroll: u16,
+    carried: Vec<Carried>,
+}
+
+impl OpenLoop {
+    /// The carried values as the body sees them.
+    pub fn inner(&self) -> Vec<V> {
+        self.carried.iter().map(|c| c.inner).collect()
+    }
+}
+
 /// Appends instructions at the end of the innermost open block.
 #[derive(Debug)]
 pub struct KernelBuilder {
@@ -179,8 +201,42 @@ impl KernelBuilder {
         self.push(Ty { lanes: 1, ..t }, Inst::ReduceLanes(op, x))
     }
 
+    /// Opens a loop; what follows goes into its body until [`KernelBuilder::close_loop`]. For callers whose body needs
+    /// more than the builder; [`KernelBuilder::for_loop`] is simpler where it does.
+    pub fn open_loop(
+        &mut self,
+        kind: LoopKind,
+        lo: V,
+        hi: V,
+        step: i64,
+        unroll: u16,
+        carried: &[(V, Option<ReduceOp>)],
+    ) -> OpenLoop {
+        let iv = self.fresh(Ty::INDEX);
+        let carried: Vec<Carried> = carried
+            .iter()
+            .map(|&(init, combine)| Carried { inner: self.fresh(self.ty(init)), init, combine })
+            .collect();
+        self.open.push(Block::default());
+        OpenLoop { kind, iv, lo, hi, step, unroll, carried, yields: vec![] }
+    }
+
+    /// Closes the innermost loop; returns the carried values after it.
+    pub fn close_loop(&mut self, open: OpenLoop) -> Vec<V> {
+        let OpenLoop { kind, iv, lo, hi, step, unroll, carried, yields } = open;
+        let mut body = self.open.pop().unwrap_or_default();
+        body.yields = yields;
+        let results: Vec<V> = carried.iter().map(|c| self.fresh(self.ty(c.inner))).collect();
+        let inst = Inst::For(Box::new(For { kind, iv, lo, hi, step, carried, body, unroll }));
+        self.push_stmt(Stmt { results: results.clone(), inst });
+        results
+    }
+
     /// A loop. `body` gets the builder, the induction variable and the carried values, and returns the next ones.
     /// `carried`: initial values with their combiners. Returns the carried values after the loop.
+    ///
+    /// # Errors
+    /// What `body` returns.
     #[allow(clippy::too_many_arguments)] // a loop has that many parts
     pub fn for_loop<E>(
         &mut self,
@@ -192,20 +248,17 @@ impl KernelBuilder {
         carried: &[(V, Option<ReduceOp>)],
         body: impl FnOnce(&mut KernelBuilder, V, &[V]) -> Result<Vec<V>, E>,
     ) -> Result<Vec<V>, E> {
-        let iv = self.fresh(Ty::INDEX);
-        let carried: Vec<Carried> = carried
-            .iter()
-            .map(|&(init, combine)| Carried { inner: self.fresh(self.ty(init)), init, combine })
-            .collect();
-        let inner: Vec<V> = carried.iter().map(|c| c.inner).collect();
-        self.open.push(Block::default());
+        let mut open = self.open_loop(kind, lo, hi, step, unroll, carried);
+        let (iv, inner) = (open.iv, open.inner());
         let yields = body(self, iv, &inner);
-        let mut block = self.open.pop().unwrap_or_default();
-        block.yields = yields?;
-        let results: Vec<V> = inner.iter().map(|&c| self.fresh(self.ty(c))).collect();
-        let inst = Inst::For(Box::new(For { kind, iv, lo, hi, step, carried, body: block, unroll }));
-        self.push_stmt(Stmt { results: results.clone(), inst });
-        Ok(results)
+        match yields {
+            Ok(y) => open.yields = y,
+            Err(e) => {
+                self.close_loop(open);
+                return Err(e);
+            }
+        }
+        Ok(self.close_loop(open))
     }
 
     /// A conditional. Both sides return values of equal types; they become the results.

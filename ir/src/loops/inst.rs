@@ -192,7 +192,7 @@ pub enum Inst {
     Bitcast(V),
 
     // ---- shape of tiles ----
-    /// L3: a scalar in every lane. (L2 broadcasts by itself.)
+    /// The operand in every lane, at L2 also in every row: extents of 1 become the result's. At L3 the only broadcast.
     Splat(V),
     /// One lane as a scalar.
     Extract(V, u16),
