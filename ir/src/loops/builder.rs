@@ -34,12 +34,15 @@ pub struct KernelBuilder {
     kernel: Kernel,
     /// Open blocks, outermost first.
     open: Vec<Block>,
+    /// For each value the number of open blocks where it is visible: 1 for the body's own.
+    depths: Vec<usize>,
 }
 
 impl KernelBuilder {
     /// Continues a kernel whose body is still empty.
     pub fn new(kernel: Kernel) -> KernelBuilder {
-        KernelBuilder { kernel, open: vec![Block::default()] }
+        let depths = vec![1; kernel.types.len()];
+        KernelBuilder { kernel, open: vec![Block::default()], depths }
     }
 
     /// The kernel so far, without the open blocks.
@@ -63,7 +66,24 @@ impl KernelBuilder {
     /// A fresh value of a type, for block parameters.
     pub fn fresh(&mut self, ty: Ty) -> V {
         self.kernel.types.push(ty);
+        self.depths.push(self.open.len());
         V(self.kernel.types.len() as u32 - 1)
+    }
+
+    /// How many blocks were open where a value is defined.
+    pub fn depth_of(&self, v: V) -> usize {
+        self.depths[v.0 as usize]
+    }
+
+    /// Appends a pure instruction to the outermost open block in which its operands are visible: loop-invariant code
+    /// never enters the loop. Not for instructions that can trap or that read memory.
+    pub fn push_hoisted(&mut self, ty: Ty, inst: Inst) -> V {
+        let mut depth = 1;
+        inst.for_each_operand(|v| depth = depth.max(self.depths[v.0 as usize]));
+        let v = self.fresh(ty);
+        self.depths[v.0 as usize] = depth;
+        self.open[depth - 1].stmts.push(Stmt { results: vec![v], inst });
+        v
     }
 
     /// The type of a value.
@@ -212,12 +232,12 @@ impl KernelBuilder {
         unroll: u16,
         carried: &[(V, Option<ReduceOp>)],
     ) -> OpenLoop {
+        self.open.push(Block::default());
         let iv = self.fresh(Ty::INDEX);
         let carried: Vec<Carried> = carried
             .iter()
             .map(|&(init, combine)| Carried { inner: self.fresh(self.ty(init)), init, combine })
             .collect();
-        self.open.push(Block::default());
         OpenLoop { kind, iv, lo, hi, step, unroll, carried, yields: vec![] }
     }
 

@@ -1,0 +1,60 @@
+//! Schedules: how a nest of logical loops is mapped to tasks, register tiles and loops. A schedule is data; [`tile`]
+//! applies it, [`choose`] makes one from the target's numbers.
+
+pub mod choose;
+pub mod tile;
+
+use kiln_ir::loops::V;
+
+/// A loop whose iterations are dealt out to tasks in chunks.
+#[derive(Clone, Debug, PartialEq)]
+pub struct TaskAxis {
+    /// The loop, by its induction variable in the nest.
+    pub iv: V,
+    /// Iterations of one task; a multiple of the tile extent if the loop is also a tile axis.
+    pub chunk: i64,
+}
+
+/// A loop that becomes a dimension of register tiles.
+#[derive(Clone, Debug, PartialEq)]
+pub struct TileAxis {
+    /// The loop, by its induction variable in the nest.
+    pub iv: V,
+    /// Tile extents, largest first. A loop of known trip count uses the first and one tile for the rest; another one
+    /// works through all of them, so the last must be 1.
+    pub sizes: Vec<u16>,
+}
+
+/// A mapping of a nest's loops. Loops that it does not name run as they are.
+#[derive(Clone, Debug, PartialEq, Default)]
+pub struct Schedule {
+    /// Outermost loops whose chunks are the tasks, outermost first.
+    pub tasks: Vec<TaskAxis>,
+    /// Rows of the tiles: a parallel loop.
+    pub rows: Option<TileAxis>,
+    /// Lanes of the tiles: a parallel loop over contiguous elements, or a reduction, which then combines lanes at its end.
+    pub lanes: Option<TileAxis>,
+    /// Loops whose bodies are laid out several times.
+    pub unroll: Vec<(V, u16)>,
+}
+
+impl std::fmt::Display for Schedule {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let mut sep = "";
+        for t in &self.tasks {
+            write!(f, "{sep}task {:?} by {}", t.iv, t.chunk)?;
+            sep = ", ";
+        }
+        for (what, axis) in [("rows", &self.rows), ("lanes", &self.lanes)] {
+            if let Some(a) = axis {
+                write!(f, "{sep}{what} {:?} by {:?}", a.iv, a.sizes)?;
+                sep = ", ";
+            }
+        }
+        for (iv, n) in &self.unroll {
+            write!(f, "{sep}unroll {iv:?} by {n}")?;
+            sep = ", ";
+        }
+        Ok(())
+    }
+}
