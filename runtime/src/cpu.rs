@@ -83,14 +83,10 @@ impl CpuInfo {
     /// Asks the processor and the system; takes well under a millisecond.
     pub fn detect() -> CpuInfo {
         let cpus = Path::new("/sys/devices/system/cpu");
-        let sources: [(CacheSource, fn(&Path) -> Vec<Cache>); 2] = [
-            (CacheSource::Sysfs, sysfs_caches),
-            (CacheSource::Cpuid, |_| cpuid_caches()),
-        ];
-        let (cache_source, mut caches) = sources
-            .iter()
-            .map(|(source, read)| (*source, read(cpus)))
-            .find(|(_, caches)| caches.iter().any(|c| c.kind != CacheKind::Instruction))
+        let told = |caches: &[Cache]| caches.iter().any(|c| c.kind != CacheKind::Instruction);
+        let from = |source, caches: Vec<Cache>| Some((source, caches)).filter(|(_, c)| told(c));
+        let (cache_source, mut caches) = from(CacheSource::Sysfs, sysfs_caches(cpus))
+            .or_else(|| from(CacheSource::Cpuid, cpuid_caches()))
             .unwrap_or((CacheSource::Assumed, ASSUMED.to_vec()));
         caches.sort_by_key(|c| (c.level, c.kind == CacheKind::Instruction));
         CpuInfo {
@@ -284,7 +280,7 @@ mod arch {
         if __cpuid(0x8000_0000).eax < 0x8000_0004 {
             return None;
         }
-        let leaves = (0x8000_0002..=0x8000_0004).map(|leaf| __cpuid(leaf));
+        let leaves = (0x8000_0002..=0x8000_0004).map(__cpuid);
         let bytes: Vec<u8> = leaves
             .flat_map(|r| [r.eax, r.ebx, r.ecx, r.edx])
             .flat_map(u32::to_le_bytes)

@@ -11,7 +11,7 @@
 //! - Waiting is a bounded spin and then sleep; with more threads than processors there is no spin.
 //!
 //! Hand-over: each worker has a mailbox on its own cache line. The caller fills the job slot and
-//! posts to the first [`FAN_OUT`] mailboxes, each worker to the next ones below it in the tree, so
+//! posts to the first four mailboxes, each worker to the four below it in the tree, so
 //! waking 64 sleepers costs three steps and not 63 system calls on one thread. Only workers that
 //! take part are posted to, and each reads the job slot only between its mail and its decrement of
 //! `pending`; the caller writes the slot only while `pending` is zero.

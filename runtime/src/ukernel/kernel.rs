@@ -7,8 +7,11 @@
 
 use super::{CHAIN, GemmTile, Vector};
 
-/// Steps of `p` in one turn of the inner loop.
-const UNROLL: usize = 4;
+/// Steps of `p` in one turn of the inner loop. Only with a constant stride: otherwise LLVM computes all
+/// the turn's addresses up front, and the accumulators go to the stack.
+const fn unroll(unit: bool) -> usize {
+    if unit { 4 } else { 1 }
+}
 
 /// Computes a tile of exactly `R` rows and `NV` vectors. `UNIT` says that `a_k_stride` is 1.
 ///
@@ -23,6 +26,7 @@ pub(super) unsafe fn tile<V: Vector, const R: usize, const NV: usize, const UNIT
     unsafe {
         let size = size_of::<V::Elem>() as i64;
         let step = if UNIT { 1 } else { tile.a_k_stride as isize };
+        let unroll = const { unroll(UNIT) };
         let mut acc = [[V::zero(); NV]; R];
         let mut chain = 0;
         let mut add_to_c = tile.accumulate != 0;
@@ -34,13 +38,13 @@ pub(super) unsafe fn tile<V: Vector, const R: usize, const NV: usize, const UNIT
             };
             let row_off = tile.row_off.add(tap * tile.row_off_tap_stride);
             let mut rows = [tile.a; R];
-            for r in 0..R {
+            for (r, row) in rows.iter_mut().enumerate() {
                 let bytes = (*row_off.add(r)).wrapping_add(tap_off).wrapping_mul(size);
                 let address = tile
                     .a
                     .expose_provenance()
                     .wrapping_add_signed(bytes as isize);
-                rows[r] = std::ptr::with_exposed_provenance(address);
+                *row = std::ptr::with_exposed_provenance(address);
             }
             let mut b = tile.b.add(tap * tile.b_tap_stride);
             let mut left = tile.k;
@@ -48,8 +52,8 @@ pub(super) unsafe fn tile<V: Vector, const R: usize, const NV: usize, const UNIT
                 let steps = left.min(CHAIN - chain);
                 left -= steps;
                 chain += steps;
-                for _ in 0..steps / UNROLL {
-                    for u in 0..UNROLL {
+                for _ in 0..steps / unroll {
+                    for u in 0..unroll {
                         multiply::<V, R, NV>(
                             &mut acc,
                             &rows,
@@ -58,11 +62,11 @@ pub(super) unsafe fn tile<V: Vector, const R: usize, const NV: usize, const UNIT
                         );
                     }
                     for row in &mut rows {
-                        *row = row.wrapping_offset(UNROLL as isize * step);
+                        *row = row.wrapping_offset(unroll as isize * step);
                     }
-                    b = b.wrapping_add(UNROLL * tile.b_k_stride);
+                    b = b.wrapping_add(unroll * tile.b_k_stride);
                 }
-                for _ in 0..steps % UNROLL {
+                for _ in 0..steps % unroll {
                     multiply::<V, R, NV>(&mut acc, &rows, 0, b);
                     for row in &mut rows {
                         *row = row.wrapping_offset(step);
@@ -94,8 +98,8 @@ unsafe fn multiply<V: Vector, const R: usize, const NV: usize>(
     // SAFETY: the caller's contract covers these elements of A and B.
     unsafe {
         let mut columns = [V::zero(); NV];
-        for v in 0..NV {
-            columns[v] = V::load(b.add(v * V::LANES));
+        for (v, column) in columns.iter_mut().enumerate() {
+            *column = V::load(b.add(v * V::LANES));
         }
         for r in 0..R {
             let a = V::splat(rows[r].offset(at));
@@ -116,16 +120,16 @@ unsafe fn flush<V: Vector, const R: usize, const NV: usize>(
 ) {
     // SAFETY: the caller's contract covers `R` rows of `NV * LANES` elements of C.
     unsafe {
-        for r in 0..R {
-            for v in 0..NV {
+        for (r, row) in acc.iter_mut().enumerate() {
+            for (v, chain) in row.iter_mut().enumerate() {
                 let to = c.add(r * c_row_stride + v * V::LANES);
                 let sum = if add_to_c {
-                    V::load(to).add(acc[r][v])
+                    V::load(to).add(*chain)
                 } else {
-                    acc[r][v]
+                    *chain
                 };
                 sum.store(to);
-                acc[r][v] = V::zero();
+                *chain = V::zero();
             }
         }
     }

@@ -7,9 +7,9 @@ use std::arch::aarch64::*;
 
 // The instruction adds to its first operand: `vfma(c, a, b)` is `c + a * b`.
 vector!(float32x4_t, f32, 4, zero: vdupq_n_f32(0.0), load: vld1q_f32, store: vst1q_f32,
-    splat: vdupq_n_f32, mul_add: |a, b, c| vfmaq_f32(c, a, b), add: vaddq_f32);
+    splat: vdupq_n_f32, mul_add: (a, b, c) => vfmaq_f32(c, a, b), add: vaddq_f32);
 vector!(float64x2_t, f64, 2, zero: vdupq_n_f64(0.0), load: vld1q_f64, store: vst1q_f64,
-    splat: vdupq_n_f64, mul_add: |a, b, c| vfmaq_f64(c, a, b), add: vaddq_f64);
+    splat: vdupq_n_f64, mul_add: (a, b, c) => vfmaq_f64(c, a, b), add: vaddq_f64);
 
 gemm_kernel!(F32_8X12, kiln_gemm_f32_neon_8x12, "neon_8x12", float32x4_t, 8 x 3, rows: [1 2 3 4 5 6 7 8], "neon");
 gemm_kernel!(F32_12X8, kiln_gemm_f32_neon_12x8, "neon_12x8", float32x4_t, 12 x 2, rows: [1 2 3 4 5 6 7 8 9 10 11 12], "neon");

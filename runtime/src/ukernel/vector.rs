@@ -53,7 +53,7 @@ pub(crate) trait Vector: Copy {
 #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
 macro_rules! vector {
     ($vector:ty, $elem:ty, $lanes:literal, zero: $zero:expr, load: $load:path, store: $store:path,
-     splat: $splat:expr, mul_add: $mul_add:expr, add: $add:path) => {
+     splat: $splat:path, mul_add: ($a:ident, $b:ident, $c:ident) => $mul_add:expr, add: $add:path) => {
         impl $crate::ukernel::Vector for $vector {
             type Elem = $elem;
             const LANES: usize = $lanes;
@@ -78,16 +78,15 @@ macro_rules! vector {
 
             #[inline(always)]
             unsafe fn splat(from: *const $elem) -> Self {
-                let splat: unsafe fn($elem) -> Self = $splat;
                 // SAFETY: the caller has the instructions, and the element is readable.
-                unsafe { splat(*from) }
+                unsafe { $splat(*from) }
             }
 
             #[inline(always)]
             unsafe fn mul_add(self, b: Self, c: Self) -> Self {
-                let mul_add: unsafe fn(Self, Self, Self) -> Self = $mul_add;
+                let ($a, $b, $c) = (self, b, c);
                 // SAFETY: the caller has the instructions.
-                unsafe { mul_add(self, b, c) }
+                unsafe { $mul_add }
             }
 
             #[inline(always)]
