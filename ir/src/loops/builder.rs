@@ -21,6 +21,13 @@ pub struct OpenLoop {
     carried: Vec<Carried>,
 }
 
+/// A conditional whose sides are being filled; see [`KernelBuilder::open_if`].
+#[derive(Debug)]
+pub struct OpenIf {
+    cond: V,
+    then: Option<Block>,
+}
+
 impl OpenLoop {
     /// The carried values as the body sees them.
     pub fn inner(&self) -> Vec<V> {
@@ -281,24 +288,29 @@ impl KernelBuilder {
         Ok(self.close_loop(open))
     }
 
-    /// A conditional. Both sides return values of equal types; they become the results.
-    pub fn if_else<E>(
-        &mut self,
-        cond: V,
-        then: impl FnOnce(&mut KernelBuilder) -> Result<Vec<V>, E>,
-        other: impl FnOnce(&mut KernelBuilder) -> Result<Vec<V>, E>,
-    ) -> Result<Vec<V>, E> {
+    /// Opens a conditional; what follows goes into the side taken when `cond` holds.
+    pub fn open_if(&mut self, cond: V) -> OpenIf {
         self.open.push(Block::default());
-        let a = then(self);
-        let mut then_block = self.open.pop().unwrap_or_default();
-        then_block.yields = a?;
+        OpenIf { cond, then: None }
+    }
+
+    /// Closes the first side with its results and opens the other.
+    pub fn open_else(&mut self, open: OpenIf, yields: Vec<V>) -> OpenIf {
+        let mut then = self.open.pop().unwrap_or_default();
+        then.yields = yields;
         self.open.push(Block::default());
-        let b = other(self);
-        let mut else_block = self.open.pop().unwrap_or_default();
-        else_block.yields = b?;
-        let results: Vec<V> = then_block.yields.iter().map(|&v| self.kernel.ty(v)).collect::<Vec<_>>().into_iter().map(|t| self.fresh(t)).collect();
-        let inst = Inst::If(cond, Box::new(then_block), Box::new(else_block));
+        OpenIf { then: Some(then), ..open }
+    }
+
+    /// Closes the conditional. Both sides yield values of equal types; returns its results.
+    pub fn close_if(&mut self, open: OpenIf, yields: Vec<V>) -> Vec<V> {
+        let mut other = self.open.pop().unwrap_or_default();
+        other.yields = yields;
+        let then = open.then.unwrap_or_default();
+        let types: Vec<Ty> = then.yields.iter().map(|&v| self.kernel.ty(v)).collect();
+        let results: Vec<V> = types.into_iter().map(|t| self.fresh(t)).collect();
+        let inst = Inst::If(open.cond, Box::new(then), Box::new(other));
         self.push_stmt(Stmt { results: results.clone(), inst });
-        Ok(results)
+        results
     }
 }

@@ -21,7 +21,7 @@ pub mod parse;
 pub mod print;
 pub mod verify;
 
-pub use builder::{KernelBuilder, OpenLoop};
+pub use builder::{KernelBuilder, OpenIf, OpenLoop};
 pub use inst::{Block, Carried, For, Inst, IntrinsicId, LoopKind, Stmt, ThreadAxis, Ty, V};
 pub use layout::Layout;
 
