@@ -4,6 +4,11 @@
 pub mod cranelift;
 #[cfg(feature = "llvm")]
 pub mod llvm;
+pub mod lower;
+pub mod machine;
+pub mod math;
+pub mod plan;
 pub mod program;
 pub mod ptx;
+pub mod schedule;
 pub mod target;

@@ -24,6 +24,8 @@ pub struct Target {
     pub features: String,
     /// Widest vector in bytes: 16 (SSE, NEON, Cranelift), 32 (AVX2), 64 (AVX-512); 16 on a GPU (per thread).
     pub vector_bytes: u32,
+    /// Whether vectors shorter than the widest do not exist (Cranelift): kernels use full ones and scalars.
+    pub full_vectors_only: bool,
     /// Vector registers.
     pub vector_registers: u32,
     /// Fused multiply-add in hardware.

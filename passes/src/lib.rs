@@ -2,3 +2,4 @@
 #![forbid(unsafe_code)]
 
 pub mod fusion;
+pub mod memplan;

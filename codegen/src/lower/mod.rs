@@ -150,15 +150,14 @@ impl Emit<'_> {
         let layout = self.layouts.get(&v).cloned().unwrap_or_else(|| Layout::row_major(&ty.shape));
         let buffer =
             Buffer { name, dtype: ty.dtype, shape: ty.shape.clone(), layout, space: Space::Global, access, align: 64 };
-        let id = self.b.buffer(buffer);
-        self.buffers.insert(v, id);
-        id
+        self.b.buffer(buffer)
     }
 
     fn input_buffer(&mut self, v: Value) {
         self.inputs.push(v);
         let name = format!("in{}", self.inputs.len() - 1);
-        self.buffer_for(v, name, Access::Read);
+        let id = self.buffer_for(v, name, Access::Read);
+        self.buffers.insert(v, id);
     }
 
     fn output_buffer(&mut self) -> BufId {

@@ -32,8 +32,9 @@ pub struct Schedule {
     pub tasks: Vec<TaskAxis>,
     /// Rows of the tiles: a parallel loop.
     pub rows: Option<TileAxis>,
-    /// Lanes of the tiles: a parallel loop over contiguous elements, or a reduction, which then combines lanes at its end.
-    pub lanes: Option<TileAxis>,
+    /// Lanes of the tiles: parallel loops over contiguous elements, or reductions, which then combine lanes at their end.
+    /// None of them is inside another.
+    pub lanes: Vec<TileAxis>,
     /// Loops whose bodies are laid out several times.
     pub unroll: Vec<(V, u16)>,
 }
@@ -45,11 +46,10 @@ impl std::fmt::Display for Schedule {
             write!(f, "{sep}task {:?} by {}", t.iv, t.chunk)?;
             sep = ", ";
         }
-        for (what, axis) in [("rows", &self.rows), ("lanes", &self.lanes)] {
-            if let Some(a) = axis {
-                write!(f, "{sep}{what} {:?} by {:?}", a.iv, a.sizes)?;
-                sep = ", ";
-            }
+        let rows = self.rows.iter().map(|a| ("rows", a));
+        for (what, a) in rows.chain(self.lanes.iter().map(|a| ("lanes", a))) {
+            write!(f, "{sep}{what} {:?} by {:?}", a.iv, a.sizes)?;
+            sep = ", ";
         }
         for (iv, n) in &self.unroll {
             write!(f, "{sep}unroll {iv:?} by {n}")?;

@@ -58,8 +58,7 @@ fn extent(nest: &Nest, iv: V) -> Result<Dim> {
 /// For each value of the nest, the tile dimensions along which it varies.
 fn dependences(k: &Kernel, s: &Schedule) -> Vec<u8> {
     let mut deps = vec![0u8; k.types.len()];
-    let is = |axis: &Option<TileAxis>, iv: V| axis.as_ref().is_some_and(|a| a.iv == iv);
-    fn walk(b: &Block, s: &Schedule, deps: &mut [u8], is: &dyn Fn(&Option<TileAxis>, V) -> bool) -> bool {
+    fn walk(b: &Block, s: &Schedule, deps: &mut [u8]) -> bool {
         let mut changed = false;
         let mut raise = |deps: &mut [u8], v: V, d: u8| {
             let slot = &mut deps[v.0 as usize];
@@ -69,7 +68,9 @@ fn dependences(k: &Kernel, s: &Schedule) -> Vec<u8> {
         for stmt in &b.stmts {
             match &stmt.inst {
                 Inst::For(l) => {
-                    let own = if is(&s.rows, l.iv) { ROWS } else { 0 } | if is(&s.lanes, l.iv) { LANES } else { 0 };
+                    let rows = s.rows.iter().any(|a| a.iv == l.iv);
+                    let lanes = s.lanes.iter().any(|a| a.iv == l.iv);
+                    let own = if rows { ROWS } else { 0 } | if lanes { LANES } else { 0 };
                     raise(deps, l.iv, own);
                     let lanes_combined = own & LANES != 0 && l.kind == LoopKind::Reduce;
                     for (c, &r) in l.carried.iter().zip(&stmt.results) {
@@ -78,7 +79,7 @@ fn dependences(k: &Kernel, s: &Schedule) -> Vec<u8> {
                         let inner = deps[c.inner.0 as usize];
                         raise(deps, r, if lanes_combined { inner & !LANES | init } else { inner });
                     }
-                    let inside = walk(&l.body, s, deps, is);
+                    let inside = walk(&l.body, s, deps);
                     for (c, &y) in l.carried.iter().zip(&l.body.yields) {
                         let d = deps[y.0 as usize];
                         raise(deps, c.inner, d);
@@ -86,7 +87,7 @@ fn dependences(k: &Kernel, s: &Schedule) -> Vec<u8> {
                     changed |= inside;
                 }
                 Inst::If(_, a, b) => {
-                    changed |= walk(a, s, deps, is) | walk(b, s, deps, is);
+                    changed |= walk(a, s, deps) | walk(b, s, deps);
                     for (i, &r) in stmt.results.iter().enumerate() {
                         let d = deps[a.yields[i].0 as usize] | deps[b.yields[i].0 as usize];
                         let slot = &mut deps[r.0 as usize];
@@ -105,7 +106,7 @@ fn dependences(k: &Kernel, s: &Schedule) -> Vec<u8> {
         }
         changed
     }
-    while walk(&k.body, s, &mut deps, &is) {}
+    while walk(&k.body, s, &mut deps) {}
     deps
 }
 
@@ -241,11 +242,10 @@ impl Tiler<'_> {
                 Range { lo: self.get(l.lo)?, hi: self.get(l.hi)?, trip: extent.as_const(), extent }
             }
         };
-        let is = |a: &Option<TileAxis>| a.as_ref().filter(|a| a.iv == l.iv).cloned();
-        if let Some(axis) = is(&self.schedule.rows) {
+        if let Some(axis) = self.schedule.rows.clone().filter(|a| a.iv == l.iv) {
             return self.segments(l, &range, &axis, ROWS);
         }
-        if let Some(axis) = is(&self.schedule.lanes) {
+        if let Some(axis) = self.schedule.lanes.iter().find(|a| a.iv == l.iv).cloned() {
             if l.kind == LoopKind::Parallel {
                 return self.segments(l, &range, &axis, LANES);
             }

@@ -1,0 +1,445 @@
+//! From an optimized function to a [`Program`]: clusters lowered and scheduled, weights laid out, memory planned.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use anyhow::{Context, Result, bail};
+use kiln_ir::graph::Def;
+use kiln_ir::loops::{Kernel, Layout};
+use kiln_ir::lower::{Lower, View};
+use kiln_ir::ops::constant::Const;
+use kiln_ir::{Atom, Dim, Function, Module, ParamKind, Symbol, SymbolBounds, Tensor, Value};
+use kiln_passes::fusion::{self, Cluster, family};
+use kiln_passes::memplan::{self, Request};
+
+use crate::lower::{Layouts, lower};
+use crate::machine::{self, Lanes};
+use crate::math::Caps;
+use crate::program::{Place, Port, Program, Step, Weights};
+use crate::schedule::{choose, tile};
+use crate::target::Target;
+
+/// What was planned, for reports: one entry a kernel call, and the memory figures.
+#[derive(Clone, Debug)]
+pub struct Report {
+    /// Kernel calls in order.
+    pub calls: Vec<CallReport>,
+    /// Bytes of the arena.
+    pub workspace: Dim,
+    /// Bytes of the arena if nothing shared memory.
+    pub naive: Dim,
+    /// Bytes of the weights.
+    pub weights: u64,
+}
+
+/// One kernel call.
+#[derive(Clone, Debug)]
+pub struct CallReport {
+    /// The kernel's name.
+    pub kernel: String,
+    /// The graph node whose result it computes.
+    pub node: String,
+    /// The ops fused into it.
+    pub ops: Vec<&'static str>,
+    /// The schedule in words.
+    pub schedule: String,
+    /// Multiply-adds over the symbols, counted as two operations each; 0 for kernels without products.
+    pub flops: Dim,
+}
+
+/// Settings of the plan.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Prefix of exported symbols.
+    pub prefix: String,
+    /// Whether the weights go into the object.
+    pub embed_weights: bool,
+}
+
+/// A program with its weights and its report.
+pub struct Planned {
+    /// The program.
+    pub program: Program,
+    /// The weights, for those who pass them as an argument. Shared with the program if it embeds them.
+    pub weights: Arc<Vec<u8>>,
+    /// What was planned.
+    pub report: Report,
+}
+
+/// The levels of one kernel call, for dumps and tests.
+#[derive(Clone, Debug)]
+pub struct Levels {
+    /// L1.
+    pub nest: Kernel,
+    /// L2.
+    pub scheduled: Kernel,
+    /// L3.
+    pub machine: Kernel,
+}
+
+/// Alignment of each constant in the weights, in bytes.
+const WEIGHT_ALIGN: usize = 64;
+
+/// Plans a function. Its composite ops must be expanded and its constants folded.
+///
+/// # Errors
+/// If a node cannot be lowered (the message names it), or a symbol is bound by no input.
+pub fn plan(module: &Module, f: &Function, target: &Target, options: &Options) -> Result<Planned> {
+    let mut p = Planner::new(f, target);
+    p.ports(module)?;
+    for cluster in fusion::fuse(f) {
+        p.cluster(&cluster).with_context(|| p.describe(&cluster))?;
+    }
+    p.results()?;
+    p.finish(options)
+}
+
+/// The three levels of a cluster's kernel under the target's schedule.
+///
+/// # Errors
+/// If a node cannot be lowered.
+pub fn levels(f: &Function, cluster: &Cluster, target: &Target, layouts: &Layouts, name: &str) -> Result<Levels> {
+    let choice = choose::choose(f, cluster, target);
+    let mut layouts = layouts.clone();
+    layouts.extend(choice.packed.iter().cloned());
+    let nest = lower(f, cluster, &choice.walk, &layouts, name)?;
+    let schedule = choose::schedule(&choice, &nest, target);
+    let scheduled = tile::apply(&nest, &schedule, Caps { fma: target.fma })?;
+    let machine = machine::lower(&scheduled, &lanes(target))?;
+    Ok(Levels { nest: nest.kernel, scheduled, machine })
+}
+
+fn lanes(target: &Target) -> Lanes {
+    Lanes { vector_bytes: target.vector_bytes, full_only: target.full_vectors_only }
+}
+
+struct Planner<'a> {
+    f: &'a Function,
+    target: &'a Target,
+    symbols: Vec<(Symbol, SymbolBounds)>,
+    inputs: Vec<Port>,
+    outputs: Vec<Port>,
+    kernels: Vec<Kernel>,
+    /// Kernels by what they were made from.
+    known: HashMap<String, usize>,
+    calls: Vec<Call>,
+    reports: Vec<CallReport>,
+    weights: Vec<u8>,
+    placed_weights: HashMap<(Value, Option<Layout>), u64>,
+    /// The value whose memory another one shares (views).
+    alias: HashMap<Value, Value>,
+    /// The output that holds a value.
+    fetched: HashMap<Value, usize>,
+}
+
+/// A kernel call before memory is planned.
+struct Call {
+    kernel: usize,
+    buffers: Vec<Operand>,
+    symbols: Vec<Dim>,
+    tasks: Dim,
+}
+
+#[derive(Clone)]
+enum Operand {
+    Value(Value),
+    Weights(u64),
+    Output(usize),
+}
+
+impl<'a> Planner<'a> {
+    fn new(f: &'a Function, target: &'a Target) -> Planner<'a> {
+        Planner {
+            f,
+            target,
+            symbols: vec![],
+            inputs: vec![],
+            outputs: vec![],
+            kernels: vec![],
+            known: HashMap::new(),
+            calls: vec![],
+            reports: vec![],
+            weights: vec![],
+            placed_weights: HashMap::new(),
+            alias: HashMap::new(),
+            fetched: HashMap::new(),
+        }
+    }
+
+    /// Inputs, outputs, and the symbols that the inputs bind.
+    fn ports(&mut self, module: &Module) -> Result<()> {
+        for p in &self.f.params {
+            if p.kind == ParamKind::Variable {
+                bail!("variable `{}` is still a parameter: freeze it, or compile a stateful entry", p.name);
+            }
+            let ty = self.f.ty(p.value);
+            for d in &ty.shape {
+                if let [(atoms, 1)] = &d.terms()[..]
+                    && let [Atom::Sym(s)] = &atoms[..]
+                    && !self.symbols.iter().any(|k| k.0 == *s)
+                {
+                    let bounds = module.symbols.get(s).copied().unwrap_or(SymbolBounds { min: 0, max: None });
+                    self.symbols.push((s.clone(), bounds));
+                }
+            }
+            self.inputs.push(Port { name: p.name.clone(), dtype: ty.dtype, shape: ty.shape.clone() });
+        }
+        for (i, r) in self.f.results.iter().enumerate() {
+            let ty = self.f.ty(r.value);
+            self.outputs.push(Port { name: r.name.clone(), dtype: ty.dtype, shape: ty.shape.clone() });
+            if matches!(self.f.def(r.value), Def::Node(..)) {
+                self.fetched.entry(r.value).or_insert(i);
+            }
+        }
+        for port in self.inputs.iter().chain(&self.outputs) {
+            if !port.dtype.is_plain() {
+                bail!("`{}` is a tensor of {}, which compiled code cannot hold", port.name, port.dtype);
+            }
+            for d in &port.shape {
+                let mut unbound = None;
+                d.for_each_symbol(&mut |s| {
+                    if !self.symbols.iter().any(|k| k.0 == *s) {
+                        unbound = Some(s.clone());
+                    }
+                });
+                if let Some(s) = unbound {
+                    bail!("the size `{s}` of `{}` is bound by no input's shape", port.name);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn describe(&self, c: &Cluster) -> String {
+        let node = c.nodes.last().map(|&n| self.f.node(n));
+        node.map_or(String::new(), |n| format!("compiling node `{}` ({})", n.loc.node, n.loc.tf_op))
+    }
+
+    fn cluster(&mut self, c: &Cluster) -> Result<()> {
+        let f = self.f;
+        // A row-major reinterpretation of something in memory is that memory.
+        if let [n] = c.nodes[..]
+            && matches!(family(f, n), Lower::View(View::Reshape(_)))
+            && !self.fetched.contains_key(&c.output)
+            && matches!(f.def(f.node(n).inputs[0]), Def::Node(..))
+            && f.def_node(f.node(n).inputs[0]).is_some_and(|d| d.op.is::<Const>().is_none())
+        {
+            self.alias.insert(c.output, f.node(n).inputs[0]);
+            return Ok(());
+        }
+        let out = match self.fetched.get(&c.output) {
+            Some(&i) => Operand::Output(i),
+            None => Operand::Value(c.output),
+        };
+        self.call(c, out)
+    }
+
+    fn call(&mut self, c: &Cluster, out: Operand) -> Result<()> {
+        let f = self.f;
+        let choice = choose::choose(f, c, self.target);
+        let layouts: Layouts = choice.packed.iter().cloned().collect();
+        let name = format!("k{}", self.kernels.len());
+        let nest = lower(f, c, &choice.walk, &layouts, &name)?;
+        let schedule = choose::schedule(&choice, &nest, self.target);
+        let mut anonymous = nest.kernel.clone();
+        anonymous.name = String::new();
+        let key = format!("{anonymous:?} {schedule:?}");
+        let kernel = match self.known.get(&key) {
+            Some(&k) => k,
+            None => {
+                let scheduled = tile::apply(&nest, &schedule, Caps { fma: self.target.fma })?;
+                self.kernels.push(machine::lower(&scheduled, &lanes(self.target))?);
+                self.known.insert(key, self.kernels.len() - 1);
+                self.kernels.len() - 1
+            }
+        };
+        let mut buffers = vec![];
+        for &v in &nest.inputs {
+            buffers.push(match f.def_node(v).and_then(|n| n.op.is::<Const>()) {
+                Some(constant) => Operand::Weights(self.weight(v, &constant.value, layouts.get(&v))?),
+                None => Operand::Value(v),
+            });
+        }
+        buffers.push(out);
+        let k = &self.kernels[kernel];
+        let symbols = nest.kernel.symbols.iter().map(|s| Dim::sym(&s.0)).collect();
+        self.reports.push(CallReport {
+            kernel: k.name.clone(),
+            node: c.nodes.last().map_or(String::new(), |&n| f.node(n).loc.node.to_string()),
+            ops: c.nodes.iter().map(|&n| f.node(n).op.name()).collect(),
+            schedule: schedule.to_string(),
+            flops: product_flops(f, c),
+        });
+        self.calls.push(Call { kernel, buffers, symbols, tasks: k.tasks.clone() });
+        Ok(())
+    }
+
+    /// The place of a constant in the weights, laid out as its kernel wants it.
+    fn weight(&mut self, v: Value, t: &Tensor, layout: Option<&Layout>) -> Result<u64> {
+        let key = (v, layout.cloned());
+        if let Some(&at) = self.placed_weights.get(&key) {
+            return Ok(at);
+        }
+        self.weights.resize(self.weights.len().next_multiple_of(WEIGHT_ALIGN), 0);
+        let at = self.weights.len() as u64;
+        match layout {
+            None => self.weights.extend_from_slice(t.bytes()),
+            Some(l) => pack(t, l, &mut self.weights)?,
+        }
+        self.placed_weights.insert(key, at);
+        Ok(at)
+    }
+
+    /// Results that no kernel wrote: parameters, constants, and values fetched twice are copied.
+    fn results(&mut self) -> Result<()> {
+        for (i, r) in self.f.results.iter().enumerate() {
+            let is_constant = self.f.def_node(r.value).is_some_and(|n| n.op.is::<Const>().is_some());
+            if self.fetched.get(&r.value) == Some(&i) && !is_constant {
+                continue;
+            }
+            let inputs = if fusion::is_immediate(self.f, r.value) { vec![] } else { vec![r.value] };
+            let copy = Cluster { nodes: vec![], output: r.value, inputs };
+            self.call(&copy, Operand::Output(i)).with_context(|| format!("copying the output `{}`", r.name))?;
+        }
+        Ok(())
+    }
+
+    fn root(&self, mut v: Value) -> Value {
+        while let Some(&a) = self.alias.get(&v) {
+            v = a;
+        }
+        v
+    }
+
+    fn finish(mut self, options: &Options) -> Result<Planned> {
+        // Lifetimes of the values that live in the workspace.
+        let mut spans: Vec<(Value, usize, usize)> = vec![];
+        let mut span_of: HashMap<Value, usize> = HashMap::new();
+        for (step, call) in self.calls.iter().enumerate() {
+            for b in &call.buffers {
+                if let Operand::Value(v) = b {
+                    let v = self.root(*v);
+                    if matches!(self.f.def(v), Def::Param(_)) || self.fetched.contains_key(&v) {
+                        continue;
+                    }
+                    let i = *span_of.entry(v).or_insert_with(|| {
+                        spans.push((v, step, step));
+                        spans.len() - 1
+                    });
+                    spans[i].2 = step;
+                }
+            }
+        }
+        let requests: Vec<Request> = spans
+            .iter()
+            .map(|&(v, first, last)| {
+                let ty = self.f.ty(v);
+                Request { size: ty.elements() * Dim::from(ty.dtype.size()), first, last }
+            })
+            .collect();
+        let memory = memplan::plan(&requests);
+        let place = |o: &Operand| match o {
+            Operand::Weights(at) => Place::Weights(*at),
+            Operand::Output(i) => Place::Output(*i),
+            Operand::Value(v) => {
+                let v = self.root(*v);
+                match (self.f.def(v), self.fetched.get(&v)) {
+                    (Def::Param(p), _) => Place::Input(p as usize),
+                    (_, Some(&i)) => Place::Output(i),
+                    _ => Place::Workspace(memory.offsets[span_of[&v]].clone()),
+                }
+            }
+        };
+        let steps = self
+            .calls
+            .iter()
+            .map(|c| Step::Launch {
+                kernel: c.kernel,
+                buffers: c.buffers.iter().map(place).collect(),
+                symbols: c.symbols.clone(),
+                tasks: c.tasks.clone(),
+            })
+            .collect();
+        let report = Report {
+            calls: self.reports,
+            workspace: memory.total.clone(),
+            naive: memory.naive,
+            weights: self.weights.len() as u64,
+        };
+        self.weights.resize(self.weights.len().next_multiple_of(WEIGHT_ALIGN), 0);
+        let weights = Arc::new(self.weights);
+        let program = Program {
+            prefix: options.prefix.clone(),
+            kernels: self.kernels,
+            symbols: self.symbols,
+            inputs: self.inputs,
+            outputs: self.outputs,
+            workspace: memory.total,
+            weights: if options.embed_weights { Weights::Embedded(weights.clone()) } else { Weights::Argument },
+            steps,
+            data: vec![],
+        };
+        Ok(Planned { program, weights, report })
+    }
+}
+
+/// Two operations for each multiply-add of the cluster's product.
+fn product_flops(f: &Function, c: &Cluster) -> Dim {
+    for &n in &c.nodes {
+        let node = f.node(n);
+        let out = f.ty(node.outputs[0]).elements();
+        match family(f, n) {
+            Lower::Contract(spec) => {
+                let summed = spec.lhs.iter().zip(&f.ty(node.inputs[0]).shape).filter(|(l, _)| !spec.out.contains(l));
+                return summed.fold(out * Dim::from(2), |p, (_, d)| p * d.clone());
+            }
+            Lower::Window { kind: kiln_ir::lower::WindowKind::Conv { .. }, dims } => {
+                let w = &f.ty(node.inputs[1]).shape;
+                return out * Dim::from(2) * Dim::product(&w[..dims.len() + 1]);
+            }
+            _ => {}
+        }
+    }
+    Dim::from(0)
+}
+
+/// Appends a constant in a packed layout; elements that the layout adds are zero.
+fn pack(t: &Tensor, layout: &Layout, out: &mut Vec<u8>) -> Result<()> {
+    let size = t.dtype().size();
+    let Some(total) = layout.size.as_const().and_then(|n| usize::try_from(n).ok()) else {
+        bail!("a packed constant has a symbolic size");
+    };
+    let base = out.len();
+    out.resize(base + total * size, 0);
+    let shape = t.shape();
+    let bytes = t.bytes();
+    let Some((&inner, outer)) = shape.split_last() else { bail!("a packed constant has no axes") };
+    let rows: usize = outer.iter().product();
+    let mut index = vec![0i64; shape.len()];
+    let last = shape.len() - 1;
+    // Offsets along the last axis are the same for every row: computed once.
+    let none = |_: &Symbol| None;
+    let mut along = Vec::with_capacity(inner);
+    for i in 0..inner {
+        index[last] = i as i64;
+        along.push(layout.offset(&index, &none).unwrap_or(0));
+    }
+    index[last] = 0;
+    let origin = along.first().copied().unwrap_or(0);
+    for row in 0..rows {
+        let Some(at) = layout.offset(&index, &none) else { bail!("a packed constant's layout is symbolic") };
+        for (i, &o) in along.iter().enumerate() {
+            let to = base + (at - origin + o) as usize * size;
+            let from = (row * inner + i) * size;
+            out[to..to + size].copy_from_slice(&bytes[from..from + size]);
+        }
+        for axis in (0..last).rev() {
+            index[axis] += 1;
+            if index[axis] < shape[axis] as i64 {
+                break;
+            }
+            index[axis] = 0;
+        }
+    }
+    Ok(())
+}
