@@ -210,8 +210,8 @@ impl Dim {
                     * match a {
                         Atom::Sym(s) => with(s).unwrap_or_else(|| Dim::atom(a.clone())),
                         Atom::FloorDiv(x, d) => x.substitute(with).floor_div(&d.substitute(with)),
-                        Atom::Min(x, y) => x.substitute(with).min(&y.substitute(with)),
-                        Atom::Max(x, y) => x.substitute(with).max(&y.substitute(with)),
+                        Atom::Min(x, y) => Dim::min(&x.substitute(with), &y.substitute(with)),
+                        Atom::Max(x, y) => Dim::max(&x.substitute(with), &y.substitute(with)),
                     };
             }
             sum = sum + product;
@@ -256,6 +256,12 @@ fn remove_all(atoms: &[Atom], gone: &[Atom]) -> Option<Vec<Atom>> {
         left.remove(at);
     }
     Some(left)
+}
+
+impl From<i32> for Dim {
+    fn from(n: i32) -> Dim {
+        Dim(Repr::Const(n as i64))
+    }
 }
 
 impl From<i64> for Dim {
