@@ -10,6 +10,7 @@
 pub mod attr;
 mod builder;
 pub mod dim;
+pub mod dim_parse;
 mod dtype;
 pub mod graph;
 pub mod interp;
