@@ -155,6 +155,16 @@ pub enum Lower {
         /// Leading axes common to operand and indices.
         batch_dims: usize,
     },
+    /// Joins operand 2 into operand 0 at the places that operand 1 holds along its last axis, in row-major order of the
+    /// updates (so that sums have one order), TF TensorScatter*.
+    Scatter {
+        /// Add, Sub, Max or Min; `None` replaces.
+        combine: Option<BinaryOp>,
+    },
+    /// Operand index = result index + operand 1, a vector that holds one index an axis; outside is an error.
+    DynamicSlice,
+    /// Operand 0 with the box at operand 2 replaced by operand 1; in place where operand 0 dies here.
+    DynamicUpdateSlice,
     /// A subgraph of simpler ops that computes the same; built into the function before fusion.
     Expand(fn(&mut Builder, &dyn crate::Op, &[Value]) -> anyhow::Result<Vec<Value>>),
     /// Calls, conditionals and loops over functions of the module.
@@ -176,6 +186,9 @@ impl std::fmt::Debug for Lower {
             Lower::Constant => "constant",
             Lower::Dims(_) => "dims",
             Lower::Gather { .. } => "gather",
+            Lower::Scatter { .. } => "scatter",
+            Lower::DynamicSlice => "dynamic_slice",
+            Lower::DynamicUpdateSlice => "dynamic_update_slice",
             Lower::Expand(_) => "expand",
             Lower::Control => "control",
             Lower::Host => "host",

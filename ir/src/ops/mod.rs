@@ -1,6 +1,7 @@
 //! The ops, one file a family. [`ALL`] lists every op once: the text form, the importer, `kiln ops` and the docs read it.
 
 pub mod constant;
+pub mod gather;
 pub mod pointwise;
 pub mod shape;
 
@@ -11,13 +12,33 @@ use crate::op::OpDef;
 use crate::tf::TfBinding;
 
 /// Every op, by family.
-pub const ALL: &[&[OpDef]] = &[constant::OPS, pointwise::OPS, shape::OPS];
+pub const ALL: &[&[OpDef]] = &[
+    constant::OPS,
+    pointwise::OPS,
+    shape::view::OPS,
+    shape::slice::OPS,
+    shape::dynamic::OPS,
+    shape::pad::OPS,
+    shape::join::OPS,
+    shape::repeat::OPS,
+    shape::roll::OPS,
+    gather::OPS,
+];
+
+/// Import rules of TensorFlow ops that are compositions of several ops here, and so belong to none of them.
+pub const COMPOSED: &[&[TfBinding]] = &[shape::fill::TF, shape::blocks::TF, shape::band::TF];
+
+/// Every import rule.
+pub fn tf_bindings() -> impl Iterator<Item = &'static TfBinding> {
+    let of_ops = ALL.iter().copied().flatten().flat_map(|d| d.tf);
+    of_ops.chain(COMPOSED.iter().copied().flatten())
+}
 
 static BY_NAME: LazyLock<HashMap<&'static str, &'static OpDef>> =
     LazyLock::new(|| ALL.iter().copied().flatten().map(|d| (d.name, d)).collect());
 
 static BY_TF: LazyLock<HashMap<&'static str, &'static TfBinding>> =
-    LazyLock::new(|| ALL.iter().copied().flatten().flat_map(|d| d.tf).map(|b| (b.op, b)).collect());
+    LazyLock::new(|| tf_bindings().map(|b| (b.op, b)).collect());
 
 /// The op with a mnemonic.
 pub fn by_name(name: &str) -> Option<&'static OpDef> {
@@ -40,9 +61,9 @@ mod tests {
         let mut tf = HashSet::new();
         for d in ALL.iter().copied().flatten() {
             assert!(names.insert(d.name), "op `{}` is listed twice", d.name);
-            for b in d.tf {
-                assert!(tf.insert(b.op), "TensorFlow op `{}` is bound twice", b.op);
-            }
+        }
+        for b in tf_bindings() {
+            assert!(tf.insert(b.op), "TensorFlow op `{}` is bound twice", b.op);
         }
     }
 }
