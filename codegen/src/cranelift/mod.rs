@@ -1,0 +1,65 @@
+//! The Cranelift backend: the instant JIT tier, the second oracle, and objects on machines without LLVM.
+//!
+//! It prints machine-level kernels ([`kernel`]) and the host program ([`host`]) as Cranelift functions and compiles
+//! them in parallel ([`module`]). Vectors have at most 128 bits: [`legal_lanes`] says how many lanes fill one. Hot
+//! contractions therefore call the runtime's micro-kernels ([`TileSymbol`]), in a JIT only.
+//!
+//! The same program gives the same bytes, whatever the number of threads.
+
+mod arith;
+mod cast;
+mod host;
+mod isa;
+mod kernel;
+mod memory;
+mod module;
+mod value;
+
+pub use isa::host_target;
+pub use module::{compile_object, jit};
+
+use kiln_ir::DType;
+
+/// How hard Cranelift works.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum OptLevel {
+    /// Code as printed, with good register allocation.
+    None,
+    /// Common subexpressions, loop-invariant code and constant divisions too.
+    #[default]
+    Speed,
+}
+
+/// How to compile.
+#[derive(Clone, Debug, Default)]
+pub struct Options {
+    /// Optimization.
+    pub opt: OptLevel,
+    /// Threads that compile; 0: as many as the machine runs.
+    pub threads: usize,
+    /// Micro-kernels that `CallTile` may call; for a JIT only.
+    pub tiles: Vec<TileSymbol>,
+}
+
+/// A micro-kernel of this process for [`kiln_ir::loops::Inst::CallTile`]: the f32 tile of exactly these extents.
+///
+/// Its type is `kiln_rt::ukernel::GemmFn<f32>`: `void f(const GemmTile *)`, the structure of 14 fields of 8 bytes.
+#[derive(Clone, Debug)]
+pub struct TileSymbol {
+    /// Most rows of a tile; `CallTile` passes how many are valid.
+    pub rows: u16,
+    /// Columns of a tile: the width of the packed right operand.
+    pub lanes: u16,
+    /// Symbol.
+    pub name: String,
+    /// Address of the function.
+    pub address: usize,
+}
+
+/// Lanes of the vector of an element type that fills a register; bool has the masks of all of them.
+///
+/// Other powers of two print as several registers or part of one (an i64x4 index vector for f32x4, the i8x4 that an
+/// i32x4 comes from). `None` for types that kernels do not touch.
+pub fn legal_lanes(elem: DType) -> Option<u16> {
+    (elem.is_plain() && !elem.is_complex()).then(|| (value::REGISTER / elem.size()) as u16)
+}
