@@ -134,7 +134,7 @@ impl Builder {
     /// # Errors
     /// If the type holds no numbers.
     pub fn scalar(&mut self, dtype: DType, x: f64) -> Result<Value> {
-        let t = crate::scalar_eval::cast_tensor(&Tensor::scalar(x), dtype).map_err(|e| anyhow!(e))?;
+        let t = crate::scalar_eval::cast_tensor(dtype, &Tensor::scalar(x)).map_err(|e| anyhow!(e))?;
         self.constant(t)
     }
 

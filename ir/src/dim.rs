@@ -144,7 +144,7 @@ impl Dim {
     }
 
     /// The smaller of the two.
-    pub fn min(&self, o: &Dim) -> Dim {
+    pub fn smaller(&self, o: &Dim) -> Dim {
         match (self.clone() - o.clone()).as_const() {
             Some(diff) => if diff <= 0 { self.clone() } else { o.clone() },
             None => Dim::atom(Atom::Min(self.clone().min_of(o), self.clone().max_of(o))),
@@ -152,7 +152,7 @@ impl Dim {
     }
 
     /// The larger of the two.
-    pub fn max(&self, o: &Dim) -> Dim {
+    pub fn larger(&self, o: &Dim) -> Dim {
         match (self.clone() - o.clone()).as_const() {
             Some(diff) => if diff >= 0 { self.clone() } else { o.clone() },
             None => Dim::atom(Atom::Max(self.clone().min_of(o), self.clone().max_of(o))),
@@ -210,8 +210,8 @@ impl Dim {
                     * match a {
                         Atom::Sym(s) => with(s).unwrap_or_else(|| Dim::atom(a.clone())),
                         Atom::FloorDiv(x, d) => x.substitute(with).floor_div(&d.substitute(with)),
-                        Atom::Min(x, y) => Dim::min(&x.substitute(with), &y.substitute(with)),
-                        Atom::Max(x, y) => Dim::max(&x.substitute(with), &y.substitute(with)),
+                        Atom::Min(x, y) => x.substitute(with).smaller(&y.substitute(with)),
+                        Atom::Max(x, y) => x.substitute(with).larger(&y.substitute(with)),
                     };
             }
             sum = sum + product;

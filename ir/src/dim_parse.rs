@@ -134,8 +134,8 @@ impl<'a> Parser<'a> {
         }
         let call: fn(&Dim, &Dim) -> Dim = match name {
             "floordiv" => Dim::floor_div,
-            "min" => Dim::min,
-            "max" => Dim::max,
+            "min" => Dim::smaller,
+            "max" => Dim::larger,
             _ => return Ok(Dim::sym(name)),
         };
         if !self.eat('(') {
@@ -178,8 +178,8 @@ mod tests {
                 (d.clone(), d.clone()).prop_map(|(x, y)| x + y),
                 (d.clone(), d.clone()).prop_map(|(x, y)| x * y),
                 (d.clone(), 1i64..9).prop_map(|(x, y)| x.floor_div(&Dim::from(y))),
-                (d.clone(), d.clone()).prop_map(|(x, y)| Dim::min(&x, &y)),
-                (d.clone(), d).prop_map(|(x, y)| Dim::max(&x, &y)),
+                (d.clone(), d.clone()).prop_map(|(x, y)| Dim::smaller(&x, &y)),
+                (d.clone(), d).prop_map(|(x, y)| Dim::larger(&x, &y)),
             ]
         })
     }

@@ -51,7 +51,7 @@ pub struct DimTensor {
 }
 
 /// Why an op has no gradient with respect to its operands.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, thiserror::Error)]
 pub enum NoGradient {
     /// The function is piecewise constant or not defined on reals (comparisons, integer ops): cotangents are zero.
     #[error("the gradient is zero or undefined everywhere")]

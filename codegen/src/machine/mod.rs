@@ -512,7 +512,7 @@ impl Machine<'_> {
             BinaryOp::Div => b.as_dim().map(|d| a.div(d, self)),
             BinaryOp::TruncMod => b.as_dim().map(|d| a.modulo(d, self)),
             BinaryOp::Min | BinaryOp::Max => match (a.as_dim(), b.as_dim()) {
-                (Some(p), Some(q)) => Some(Affine::constant(if op == BinaryOp::Min { p.min(q) } else { p.max(q) })),
+                (Some(p), Some(q)) => Some(Affine::constant(if op == BinaryOp::Min { p.smaller(q) } else { p.larger(q) })),
                 _ => None,
             },
             _ => None,

@@ -176,8 +176,8 @@ fn binary_dims(op: BinaryOp, x: Option<&DimTensor>, y: Option<&DimTensor>) -> Op
                 BinaryOp::Add => a + b,
                 BinaryOp::Sub => a - b,
                 BinaryOp::Mul => a * b,
-                BinaryOp::Max => a.max(&b),
-                BinaryOp::Min => a.min(&b),
+                BinaryOp::Max => a.larger(&b),
+                BinaryOp::Min => a.smaller(&b),
                 // Dims are not negative where shapes are divided, so truncation is flooring there.
                 BinaryOp::FloorDiv | BinaryOp::Div if b.as_const().is_some_and(|d| d > 0) => a.floor_div(&b),
                 BinaryOp::FloorMod if b.as_const().is_some_and(|d| d > 0) => a.floor_mod(&b),
@@ -274,7 +274,7 @@ impl Op for Cast {
         Ok(vec![TensorType::new(self.to, x.shape.clone())])
     }
     fn eval(&self, x: &[&Tensor]) -> Result<Vec<Tensor>, OpError> {
-        Ok(vec![scalar_eval::cast_tensor(x[0], self.to).map_err(|e| eval_error("cast", e))?])
+        Ok(vec![scalar_eval::cast_tensor(self.to, x[0]).map_err(|e| eval_error("cast", e))?])
     }
     fn eval_dims(&self, x: &[(&TensorType, Option<&DimTensor>)]) -> Vec<Option<DimTensor>> {
         // Sizes fit every integer type that a graph casts shapes to; a narrower type would lose bits of a size.

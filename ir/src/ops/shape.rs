@@ -113,7 +113,7 @@ pub(crate) fn always_negative(d: &Dim) -> bool {
 
 /// max(d, 0), without the maximum where it is not needed.
 pub(crate) fn at_least_zero(d: &Dim) -> Dim {
-    if never_negative(d) { d.clone() } else { d.max(&Dim::from(0)) }
+    if never_negative(d) { d.clone() } else { d.larger(&Dim::from(0)) }
 }
 
 /// The result's shape on tensors, by the op's own inference.

@@ -52,7 +52,7 @@ fn with_diagonal(b: &mut Builder, diagonal: Value, rest: Value, k: i64) -> Resul
     let mut shape = b.ty(diagonal).shape.clone();
     let Some(length) = shape.last().cloned() else { bail!("a diagonal is a vector, not a scalar") };
     let low = Dim::from(k.max(0));
-    let fits = (rows.clone() - Dim::from((-k).max(0))).min(&(columns.clone() - low.clone()));
+    let fits = (rows.clone() - Dim::from((-k).max(0))).smaller(&(columns.clone() - low.clone()));
     if always_negative(&(fits.clone() - Dim::from(1))) || !super::may_equal(&fits, &length) {
         bail!("diagonal {k} of a {rows} x {columns} matrix has {fits} elements, not {length}");
     }
@@ -82,7 +82,7 @@ fn diagonal_of(b: &mut Builder, x: Value, k: i64) -> Result<Value> {
     let (batch, rows, columns) = matrix(b, x)?;
     let stride = columns.as_const().with_context(|| format!("the rows of {} have no fixed length", b.ty(x)))?;
     let (down, right) = ((-k).max(0), k.max(0));
-    let length = (rows.clone() - Dim::from(down)).min(&(columns.clone() - Dim::from(right)));
+    let length = (rows.clone() - Dim::from(down)).smaller(&(columns.clone() - Dim::from(right)));
     if always_negative(&(length.clone() - Dim::from(1))) && !length.is(0) {
         bail!("a {rows} x {columns} matrix has no diagonal {k}");
     }

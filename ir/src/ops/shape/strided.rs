@@ -142,7 +142,7 @@ fn from_front(at: &Dim, extent: &Dim) -> Dim {
 /// min(max(at, low), high) with the bounds that are not needed left out; `low <= high` holds.
 fn clamp(at: &Dim, low: i64, high: &Dim) -> Dim {
     let above = |d: &Dim| never_negative(&(d.clone() - Dim::from(low)));
-    let at = if above(at) { at.clone() } else { at.max(&Dim::from(low)) };
+    let at = if above(at) { at.clone() } else { at.larger(&Dim::from(low)) };
     if never_negative(&(high.clone() - at.clone())) {
         at
     } else if never_negative(&(at.clone() - high.clone())) {
