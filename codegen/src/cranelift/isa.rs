@@ -154,6 +154,7 @@ pub fn host_target() -> Result<Target> {
         cpu: NATIVE.to_owned(),
         features: String::new(),
         vector_bytes: super::value::REGISTER as u32,
+        full_vectors_only: true,
         vector_registers: if arch == Arch::X86_64 { 16 } else { 32 },
         fma: false,
         l1: cache_bytes(1).unwrap_or(32 << 10),

@@ -286,9 +286,11 @@ impl Emit<'_> {
             }
             Lower::Dims(dims) => self.dims(&dims, v, index),
             Lower::Gather { axis, batch_dims } => self.gather(axis, batch_dims, &node.inputs, index),
+            Lower::DynamicSlice => self.dynamic_slice(&node.inputs, v, index),
+            Lower::DynamicUpdateSlice => self.dynamic_update_slice(&node.inputs, index),
             Lower::Constant => self.leaf(v, index),
-            family @ (Lower::Expand(_) | Lower::Control | Lower::Host) => {
-                bail!("the {family:?} family has no loops; it must be gone before fusion")
+            family @ (Lower::Scatter { .. } | Lower::Expand(_) | Lower::Control | Lower::Host) => {
+                bail!("ops of the {family:?} family cannot be compiled into kernels yet")
             }
         }
     }

@@ -5,7 +5,7 @@ use kiln_ir::loops::{Inst, V};
 use kiln_ir::lower::View;
 use kiln_ir::scalar::{BinaryOp, CompareOp};
 use kiln_ir::{DType, Dim, Value};
-use kiln_rt::status;
+use kiln_rt::Status;
 
 use super::{Emit, index};
 
@@ -167,18 +167,56 @@ impl Emit<'_> {
         let mut j: Vec<V> = at[..batch_dims].to_vec();
         j.extend(&at[axis..axis + taken]);
         let raw = self.eval(indices, &j)?;
-        let i = self.b.cast(DType::I64, raw);
         let extent = self.f.ty(x).shape[axis].clone();
-        let (zero, end) = (self.zero(), self.b.dim(&extent));
-        let low = self.b.compare(CompareOp::Ge, i, zero);
-        let high = self.b.compare(CompareOp::Lt, i, end);
-        let ok = self.b.binary(BinaryOp::And, low, high);
-        self.b.push_effect(Inst::Check { ok, status: status::INDEX_OUT_OF_RANGE });
-        let safe = self.clamp_index(i, &extent);
+        let safe = self.checked_index(raw, &extent);
         let mut from: Vec<V> = at[..axis].to_vec();
         from.push(safe);
         from.extend(&at[axis + taken..]);
         self.eval(x, &from)
+    }
+
+    /// The box of `x` at a start that is known at run time.
+    pub(super) fn dynamic_slice(&mut self, inputs: &[Value], v: Value, at: &[V]) -> Result<V> {
+        let x = inputs[0];
+        let (from, size) = (self.f.ty(x).shape.clone(), self.f.ty(v).shape.clone());
+        let mut i = vec![];
+        for (axis, (&a, n)) in at.iter().zip(&from).enumerate() {
+            let s = self.start(inputs[1], axis, n, &size[axis])?;
+            i.push(self.b.add(s, a));
+        }
+        self.eval(x, &i)
+    }
+
+    /// `x` with the box at a start replaced by `update`.
+    pub(super) fn dynamic_update_slice(&mut self, inputs: &[Value], at: &[V]) -> Result<V> {
+        let (x, update) = (inputs[0], inputs[1]);
+        let (from, size) = (self.f.ty(x).shape.clone(), self.f.ty(update).shape.clone());
+        let mut i = vec![];
+        for (axis, (&a, n)) in at.iter().zip(&from).enumerate() {
+            let s = self.start(inputs[2], axis, n, &size[axis])?;
+            i.push(self.b.sub(a, s));
+        }
+        let old = self.eval(x, at)?;
+        self.guarded(update, &i, &size, |axis| from[axis] == size[axis], old)
+    }
+
+    /// The first index along an axis of a box of `size` in `extent`; a box that leaves it ends the run with an error.
+    fn start(&mut self, starts: Value, axis: usize, extent: &Dim, size: &Dim) -> Result<V> {
+        let axis = self.b.index(axis as i64);
+        let raw = self.eval(starts, &[axis])?;
+        let places = extent.clone() - size.clone() + Dim::from(1);
+        Ok(self.checked_index(raw, &places))
+    }
+
+    /// An index as i64, checked to be in `[0, extent)` and clamped into it.
+    fn checked_index(&mut self, raw: V, extent: &Dim) -> V {
+        let i = self.b.cast(DType::I64, raw);
+        let (zero, end) = (self.zero(), self.b.dim(extent));
+        let low = self.b.compare(CompareOp::Ge, i, zero);
+        let high = self.b.compare(CompareOp::Lt, i, end);
+        let ok = self.b.binary(BinaryOp::And, low, high);
+        self.b.push_effect(Inst::Check { ok, status: Status::IndexOutOfRange.code() });
+        self.clamp_index(i, extent)
     }
 
     /// The index 0.

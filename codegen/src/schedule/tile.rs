@@ -58,56 +58,55 @@ fn extent(nest: &Nest, iv: V) -> Result<Dim> {
 /// For each value of the nest, the tile dimensions along which it varies.
 fn dependences(k: &Kernel, s: &Schedule) -> Vec<u8> {
     let mut deps = vec![0u8; k.types.len()];
-    fn walk(b: &Block, s: &Schedule, deps: &mut [u8]) -> bool {
-        let mut changed = false;
-        let mut raise = |deps: &mut [u8], v: V, d: u8| {
-            let slot = &mut deps[v.0 as usize];
-            changed |= *slot | d != *slot;
-            *slot |= d;
-        };
-        for stmt in &b.stmts {
-            match &stmt.inst {
-                Inst::For(l) => {
-                    let rows = s.rows.iter().any(|a| a.iv == l.iv);
-                    let lanes = s.lanes.iter().any(|a| a.iv == l.iv);
-                    let own = if rows { ROWS } else { 0 } | if lanes { LANES } else { 0 };
-                    raise(deps, l.iv, own);
-                    let lanes_combined = own & LANES != 0 && l.kind == LoopKind::Reduce;
-                    for (c, &r) in l.carried.iter().zip(&stmt.results) {
-                        let init = deps[c.init.0 as usize];
-                        raise(deps, c.inner, init);
-                        let inner = deps[c.inner.0 as usize];
-                        raise(deps, r, if lanes_combined { inner & !LANES | init } else { inner });
-                    }
-                    let inside = walk(&l.body, s, deps);
-                    for (c, &y) in l.carried.iter().zip(&l.body.yields) {
-                        let d = deps[y.0 as usize];
-                        raise(deps, c.inner, d);
-                    }
-                    changed |= inside;
+    while spread(&k.body, s, &mut deps) {}
+    deps
+}
+
+/// One round of [`dependences`]; whether anything changed.
+fn spread(b: &Block, s: &Schedule, deps: &mut [u8]) -> bool {
+    fn raise(deps: &mut [u8], v: V, d: u8) -> bool {
+        let slot = &mut deps[v.0 as usize];
+        let changed = *slot | d != *slot;
+        *slot |= d;
+        changed
+    }
+    let mut changed = false;
+    for stmt in &b.stmts {
+        match &stmt.inst {
+            Inst::For(l) => {
+                let rows = s.rows.iter().any(|a| a.iv == l.iv);
+                let lanes = s.lanes.iter().any(|a| a.iv == l.iv);
+                changed |= raise(deps, l.iv, if rows { ROWS } else { 0 } | if lanes { LANES } else { 0 });
+                let lanes_combined = lanes && l.kind == LoopKind::Reduce;
+                for (c, &r) in l.carried.iter().zip(&stmt.results) {
+                    let init = deps[c.init.0 as usize];
+                    changed |= raise(deps, c.inner, init);
+                    let inner = deps[c.inner.0 as usize];
+                    changed |= raise(deps, r, if lanes_combined { inner & !LANES | init } else { inner });
                 }
-                Inst::If(_, a, b) => {
-                    changed |= walk(a, s, deps) | walk(b, s, deps);
-                    for (i, &r) in stmt.results.iter().enumerate() {
-                        let d = deps[a.yields[i].0 as usize] | deps[b.yields[i].0 as usize];
-                        let slot = &mut deps[r.0 as usize];
-                        changed |= *slot | d != *slot;
-                        *slot |= d;
-                    }
+                changed |= spread(&l.body, s, deps);
+                for (c, &y) in l.carried.iter().zip(&l.body.yields) {
+                    let d = deps[y.0 as usize];
+                    changed |= raise(deps, c.inner, d);
                 }
-                inst => {
-                    let mut d = 0;
-                    inst.for_each_operand(|v| d |= deps[v.0 as usize]);
-                    for &r in &stmt.results {
-                        raise(deps, r, d);
-                    }
+            }
+            Inst::If(_, a, b) => {
+                changed |= spread(a, s, deps) | spread(b, s, deps);
+                for (i, &r) in stmt.results.iter().enumerate() {
+                    let d = deps[a.yields[i].0 as usize] | deps[b.yields[i].0 as usize];
+                    changed |= raise(deps, r, d);
+                }
+            }
+            inst => {
+                let mut d = 0;
+                inst.for_each_operand(|v| d |= deps[v.0 as usize]);
+                for &r in &stmt.results {
+                    changed |= raise(deps, r, d);
                 }
             }
         }
-        changed
     }
-    while walk(&k.body, s, &mut deps) {}
-    deps
+    changed
 }
 
 /// The iterations of a loop that run here.

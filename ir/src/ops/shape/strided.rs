@@ -148,7 +148,7 @@ fn clamp(at: &Dim, low: i64, high: &Dim) -> Dim {
     } else if never_negative(&(at.clone() - high.clone())) {
         high.clone()
     } else {
-        at.min(high)
+        at.smaller(high)
     }
 }
 
