@@ -12,6 +12,7 @@ use kiln_ir::scalar::ReduceOp;
 use kiln_ir::{Class, DType};
 
 use super::Env;
+use super::convert::{half_bits, is_half};
 use super::text::{Body, Elem, LTy, MD_EMPTY, MD_LIKELY, ModuleText, Op, float, int};
 
 /// An i64 scalar.
@@ -201,7 +202,10 @@ impl<'a> Printer<'a> {
         let (multiple, constant) = self.integer_facts(inst);
         let op = match inst {
             Inst::ConstInt(n) => int(ty, *n),
-            Inst::ConstFloat(x) => self.float_constant(self.dtype(result)?, ty, *x),
+            Inst::ConstFloat(x) => match self.dtype(result)? {
+                d if is_half(d) => int(ty, i64::from(half_bits(d, *x))),
+                _ => float(ty, *x),
+            },
             Inst::Sym(i) => {
                 ensure!((*i as usize) < self.kernel.symbols.len(), "there is no symbol {i}");
                 Op { ty, text: format!("%s{i}") }
@@ -290,14 +294,6 @@ impl<'a> Printer<'a> {
                 }
             }
             _ => (1, None),
-        }
-    }
-
-    fn float_constant(&self, d: DType, ty: LTy, x: f64) -> Op {
-        match d {
-            DType::F16 => int(ty, i64::from(half::f16::from_f64(x).to_bits())),
-            DType::BF16 => int(ty, i64::from(half::bf16::from_f64(x).to_bits())),
-            _ => float(ty, x),
         }
     }
 
