@@ -11,7 +11,7 @@ use kiln_codegen::llvm::{Emit, Options, compile_object, host_target};
 use kiln_codegen::program::{JitCode, Program};
 use kiln_codegen::target::Target;
 use kiln_ir::DType;
-use kiln_ir::loops::{Access, BufId, Inst, Kernel, KernelBuilder, LoopKind, Ty, V};
+use kiln_ir::loops::{Access, Inst, Kernel, KernelBuilder, LoopKind, Ty, V};
 use llvm_common::*;
 
 /// How a tile kernel addresses its operands and orders its loads.
@@ -38,15 +38,25 @@ fn tile(mr: i64, vectors: i64, lanes: u16, k: i64, unroll: u16, shape: Shape, re
     let a_buf = b.buffer(global("a", DType::F32, dim(mr * k), Access::Read, 64));
     let b_buf = b.buffer(global("b", DType::F32, dim(k * nr), Access::Read, 64));
     let c_buf = b.buffer(global("c", DType::F32, dim(mr * nr), Access::Write, 64));
+    let by_value = matches!(shape, Shape::ValueRows | Shape::BroadcastLate);
+    let starts_buf = by_value.then(|| b.buffer(global("starts", DType::I64, dim(mr), Access::Read, 8)));
     let vec = Ty::vector(DType::F32, lanes);
     let body = |b: &mut KernelBuilder| -> Result<(), Infallible> {
-        let (zero, kk, one) = (b.index(0), b.index(k), b.index(1));
+        let (zero, kk) = (b.index(0), b.index(k));
         let z = b.push(vec, Inst::ConstFloat(0.0));
         let mut carried = vec![(z, None); (mr * vectors) as usize];
         if shape == Shape::CarriedB {
             carried.push((zero, None));
         }
-        let row_starts: Vec<V> = (0..mr).map(|r| b.index(r * k)).collect();
+        let row_starts: Vec<V> = match starts_buf {
+            None => vec![],
+            Some(buf) => (0..mr)
+                .map(|r| {
+                    let at = b.index(r);
+                    b.load(buf, vec![at])
+                })
+                .collect(),
+        };
         let acc = b.for_loop(LoopKind::Serial, zero, kk, 1, unroll, &carried, |b, iv, acc| -> Result<_, Infallible> {
             let base = if shape == Shape::CarriedB {
                 acc[(mr * vectors) as usize]
@@ -98,7 +108,6 @@ fn tile(mr: i64, vectors: i64, lanes: u16, k: i64, unroll: u16, shape: Shape, re
                 let nr_v = b.index(nr);
                 next.push(b.add(base, nr_v));
             }
-            let _ = one;
             Ok(next)
         })?;
         for r in 0..mr {
@@ -117,7 +126,6 @@ fn tile(mr: i64, vectors: i64, lanes: u16, k: i64, unroll: u16, shape: Shape, re
         let (zero, n) = (b.index(0), b.push(Ty::INDEX, Inst::Sym(0)));
         let _ = b.for_loop(LoopKind::Serial, zero, n, 1, 1, &[], |b, _, _| {
             body(b)?;
-            // The loads would leave the loop: a private cell ties the rounds together.
             Ok::<_, Infallible>(vec![])
         });
     } else {
@@ -148,10 +156,26 @@ fn check(mr: usize, vectors: usize, lanes: u16, k: usize, shape: Shape) {
     };
     let (ma, mb, mc) = (Memory::of_f32(&packed), Memory::of_f32(&b), Memory::new(4 * mr * nr));
     let code = compile(&single(tile(mr as i64, vectors as i64, lanes, k as i64, 4, shape, false)));
-    assert_eq!(run(&*code, &[ma.address(), mb.address(), mc.address()]), 0);
+    let starts = starts(mr as i64, k as i64);
+    assert_eq!(run(&*code, &arguments(shape, [&ma, &mb, &mc], &starts)), 0);
     for (i, (got, want)) in mc.f32s().iter().zip(reference(&a, &b, mr, nr, k)).enumerate() {
         assert!((f64::from(*got) - want).abs() < 1e-4, "{shape:?} {mr}x{nr}: element {i} is {got}, not {want}");
     }
+}
+
+/// Offsets of A's rows.
+fn starts(mr: i64, k: i64) -> Memory {
+    Memory::of(&(0..mr).flat_map(|r| (r * k).to_le_bytes()).collect::<Vec<_>>())
+}
+
+/// The pointers of A, B, perhaps the row starts, and C.
+fn arguments(shape: Shape, [a, b, c]: [&Memory; 3], starts: &Memory) -> Vec<u64> {
+    let mut v = vec![a.address(), b.address()];
+    if matches!(shape, Shape::ValueRows | Shape::BroadcastLate) {
+        v.push(starts.address());
+    }
+    v.push(c.address());
+    v
 }
 
 #[test]
@@ -257,7 +281,7 @@ fn share_of_the_peak() {
                         Memory::of_f32(&noise((nr * k) as usize, 4)),
                         Memory::new((4 * mr * nr) as usize),
                     );
-                    let t = time(&*code, &[a.address(), b.address(), c.address()], 500);
+                    let t = time(&*code, &arguments(shape, [&a, &b, &c], &starts(mr, k)), 500);
                     let gflops = 2.0 * (mr * nr * k) as f64 / t / 1e9;
                     let (all, fmas, stack, folded) = inner_loop(&asm(&program, &target));
                     println!(
@@ -273,5 +297,50 @@ fn share_of_the_peak() {
         let (mr, v) = tiles[0];
         std::fs::write(path, asm(&single(tile(mr, v, lanes, 256, 4, Shape::ConstRows, true)), &target)).expect("writes");
     }
-    let _ = BufId(0);
+}
+
+/// Sixty kernels like those of a convolutional network: four tile nests each (interior, two edges, tail).
+fn many_kernels() -> Program {
+    let target = host_target();
+    let lanes = target.lanes(DType::F32);
+    let (mr, v) = if lanes == 16 { (8, 3) } else { (6, 2) };
+    let mut program = single(tile(mr, v, lanes, 256, 4, Shape::ConstRows, false));
+    program.steps.clear();
+    program.kernels = (0..60)
+        .flat_map(|i| {
+            [(mr, v), (mr, 1), (1, v), (mr / 2, v)].map(|(m, v)| {
+                let mut k = tile(m, v, lanes, 64 + 4 * i, 4, Shape::ValueRows, true);
+                k.name = format!("k{i}_{m}x{v}");
+                k
+            })
+        })
+        .collect();
+    program
+}
+
+#[test]
+#[ignore = "a benchmark"]
+fn compile_time() {
+    let program = many_kernels();
+    for opt_level in [1, 2, 3] {
+        let start = Instant::now();
+        let options = Options { opt_level, ..Options::default() };
+        let object = compile_object(&program, &host_target(), &options).expect("compiles");
+        println!("object, opt {opt_level}: {:?}, {} bytes", start.elapsed(), object.len());
+        for threads in [1, 2] {
+            let start = Instant::now();
+            let code = kiln_codegen::llvm::jit(&program, &host_target(), &Options { threads, ..options }).expect("compiles");
+            println!("jit, opt {opt_level}, {threads} threads: {:?}, {} bytes of code", start.elapsed(), code.code_bytes());
+        }
+    }
+    let status = |key: &str| {
+        let s = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+        s.lines().find(|l| l.starts_with(key)).unwrap_or_default().to_string()
+    };
+    let mut heavy = single(tile(1, 1, 4, 4, 1, Shape::ConstRows, false));
+    heavy.weights = kiln_codegen::program::Weights::Embedded(std::sync::Arc::new(vec![7; 100 << 20]));
+    println!("before 100 MiB of weights: {} {}", status("VmHWM"), status("VmRSS"));
+    let start = Instant::now();
+    let object = compile_object(&heavy, &host_target(), &Options::default()).expect("compiles");
+    println!("100 MiB of weights: {:?}, {} bytes, {} (held before: the weights)", start.elapsed(), object.len(), status("VmHWM"));
 }
