@@ -46,7 +46,9 @@ fn loops_carry_values_for_any_trip_count() {
             let (lo, hi) = (2, 2 + trips * step * i64::from(unroll));
             let m = Memory::new(16);
             assert_eq!(run(&*code, &[lo as u64, hi as u64, m.address()]), 0);
-            let want = (lo..hi).step_by(step as usize).fold((0i64, 1i64), |(s, h), i| (s + i, h.wrapping_mul(3).wrapping_add(i)));
+            let want = (lo..hi)
+                .step_by(step as usize)
+                .fold((0i64, 1i64), |(s, h), i| (s + i, h.wrapping_mul(3).wrapping_add(i)));
             assert_eq!(i64s(&m), [want.0, want.1], "step {step} unroll {unroll} trips {trips}");
         }
     }
@@ -210,7 +212,8 @@ unsafe extern "C" fn tile_2x4(t: *const Tile) {
                 let mut sum = if t.accumulate != 0 { *c } else { 0.0 };
                 for tap in 0..t.taps {
                     for p in 0..t.k {
-                        let a = t.a.offset((*t.row_off.add(r) + *t.tap_off.add(tap) + p as i64 * t.a_k_stride) as isize);
+                        let a =
+                            t.a.offset((*t.row_off.add(r) + *t.tap_off.add(tap) + p as i64 * t.a_k_stride) as isize);
                         sum += *a * *t.b.add(tap * t.b_tap_stride + p * t.b_k_stride + l);
                     }
                 }
@@ -246,8 +249,18 @@ fn micro_kernels_are_called_with_the_runtime_s_argument_block() {
     let (two, three, four) = (b.index(2), b.index(3), b.index(4));
     for accumulate in [false, true] {
         b.push_effect(Inst::CallTile(Box::new(CallTile {
-            rows: 2, lanes: 4, a, a_offsets: rows, tap_offsets: taps, taps: two, depth: three, b: w, b_offset: four,
-            out: tile, accumulate, valid_rows: two,
+            rows: 2,
+            lanes: 4,
+            a,
+            a_offsets: rows,
+            tap_offsets: taps,
+            taps: two,
+            depth: three,
+            b: w,
+            b_offset: four,
+            out: tile,
+            accumulate,
+            valid_rows: two,
         })));
     }
     let zero = b.index(0);

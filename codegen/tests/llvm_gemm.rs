@@ -57,59 +57,60 @@ fn tile(mr: i64, vectors: i64, lanes: u16, k: i64, unroll: u16, shape: Shape, re
                 })
                 .collect(),
         };
-        let acc = b.for_loop(LoopKind::Serial, zero, kk, 1, unroll, &carried, |b, iv, acc| -> Result<_, Infallible> {
-            let base = if shape == Shape::CarriedB {
-                acc[(mr * vectors) as usize]
-            } else {
-                let nr_v = b.index(nr);
-                b.mul(iv, nr_v)
-            };
-            let mut bs = Vec::new();
-            for j in 0..vectors {
-                let d = b.index(j * i64::from(lanes));
-                let o = b.add(base, d);
-                bs.push(b.push(vec, Inst::Load { buf: b_buf, index: vec![o] }));
-            }
-            let a_offset = |b: &mut KernelBuilder, r: i64| match shape {
-                Shape::ConstRows | Shape::CarriedB => {
-                    let d = b.index(r * k);
-                    b.add(iv, d)
+        let acc =
+            b.for_loop(LoopKind::Serial, zero, kk, 1, unroll, &carried, |b, iv, acc| -> Result<_, Infallible> {
+                let base = if shape == Shape::CarriedB {
+                    acc[(mr * vectors) as usize]
+                } else {
+                    let nr_v = b.index(nr);
+                    b.mul(iv, nr_v)
+                };
+                let mut bs = Vec::new();
+                for j in 0..vectors {
+                    let d = b.index(j * i64::from(lanes));
+                    let o = b.add(base, d);
+                    bs.push(b.push(vec, Inst::Load { buf: b_buf, index: vec![o] }));
                 }
-                Shape::ValueRows | Shape::BroadcastLate => b.add(row_starts[r as usize], iv),
-                Shape::PackedA => {
-                    let m = b.index(mr);
-                    let p = b.mul(iv, m);
-                    let d = b.index(r);
-                    b.add(p, d)
-                }
-            };
-            let broadcast = |b: &mut KernelBuilder, r: i64| {
-                let o = a_offset(b, r);
-                let s = b.load(a_buf, vec![o]);
-                b.push(vec, Inst::Splat(s))
-            };
-            let mut next = Vec::new();
-            if shape == Shape::BroadcastLate {
-                for r in 0..mr {
-                    let x = broadcast(b, r);
-                    for j in 0..vectors {
-                        next.push(b.fma(x, bs[j as usize], acc[(r * vectors + j) as usize]));
+                let a_offset = |b: &mut KernelBuilder, r: i64| match shape {
+                    Shape::ConstRows | Shape::CarriedB => {
+                        let d = b.index(r * k);
+                        b.add(iv, d)
+                    }
+                    Shape::ValueRows | Shape::BroadcastLate => b.add(row_starts[r as usize], iv),
+                    Shape::PackedA => {
+                        let m = b.index(mr);
+                        let p = b.mul(iv, m);
+                        let d = b.index(r);
+                        b.add(p, d)
+                    }
+                };
+                let broadcast = |b: &mut KernelBuilder, r: i64| {
+                    let o = a_offset(b, r);
+                    let s = b.load(a_buf, vec![o]);
+                    b.push(vec, Inst::Splat(s))
+                };
+                let mut next = Vec::new();
+                if shape == Shape::BroadcastLate {
+                    for r in 0..mr {
+                        let x = broadcast(b, r);
+                        for j in 0..vectors {
+                            next.push(b.fma(x, bs[j as usize], acc[(r * vectors + j) as usize]));
+                        }
+                    }
+                } else {
+                    let xs: Vec<V> = (0..mr).map(|r| broadcast(b, r)).collect();
+                    for r in 0..mr {
+                        for j in 0..vectors {
+                            next.push(b.fma(xs[r as usize], bs[j as usize], acc[(r * vectors + j) as usize]));
+                        }
                     }
                 }
-            } else {
-                let xs: Vec<V> = (0..mr).map(|r| broadcast(b, r)).collect();
-                for r in 0..mr {
-                    for j in 0..vectors {
-                        next.push(b.fma(xs[r as usize], bs[j as usize], acc[(r * vectors + j) as usize]));
-                    }
+                if shape == Shape::CarriedB {
+                    let nr_v = b.index(nr);
+                    next.push(b.add(base, nr_v));
                 }
-            }
-            if shape == Shape::CarriedB {
-                let nr_v = b.index(nr);
-                next.push(b.add(base, nr_v));
-            }
-            Ok(next)
-        })?;
+                Ok(next)
+            })?;
         for r in 0..mr {
             for j in 0..vectors {
                 let o = b.index(r * nr + j * i64::from(lanes));
@@ -188,6 +189,44 @@ fn tiles_are_right_in_every_shape() {
     }
 }
 
+/// A machine with other vectors than the running one, to look at its code.
+fn x86(cpu: &str, vector_bytes: u32) -> Target {
+    Target {
+        cpu: cpu.into(),
+        features: String::new(),
+        vector_bytes,
+        triple: "x86_64-unknown-linux-gnu".into(),
+        ..host_target()
+    }
+}
+
+/// What the schedules count on: a tile that leaves a register free keeps every accumulator in one, and each product is
+/// one instruction.
+#[test]
+fn tiles_that_fit_the_registers_do_not_spill() {
+    for (cpu, bytes, tiles) in [
+        ("haswell", 32, &[(6, 2), (4, 2), (3, 3), (2, 4)][..]),
+        ("sapphirerapids", 64, &[(8, 3), (6, 4), (4, 4), (10, 2), (1, 4)][..]),
+    ] {
+        let target = x86(cpu, bytes);
+        for &(mr, vectors) in tiles {
+            for shape in ALL {
+                let program = single(tile(mr, vectors, (bytes / 4) as u16, 256, 4, shape, true));
+                let text = asm(&program, &target);
+                let (all, fmas, stack, folded) = inner_loop(&text);
+                if std::env::var_os("KILN_SHOW").is_some() {
+                    println!(
+                        "{cpu} {mr}x{vectors} {shape:?}: {all} instructions, {fmas} FMAs, {stack} stack, {folded} folded"
+                    );
+                }
+                assert_eq!(fmas as i64, 4 * mr * vectors, "{cpu} {mr}x{vectors} {shape:?}");
+                assert_eq!(stack, 0, "{cpu} {mr}x{vectors} {shape:?}\n{text}");
+                assert_eq!(bytes == 64, text.contains("zmm"), "{cpu}");
+            }
+        }
+    }
+}
+
 /// Seconds per call, the best of several.
 fn time(code: &dyn JitCode, args: &[u64], rounds: u64) -> f64 {
     let mut all = vec![rounds];
@@ -243,13 +282,21 @@ fn inner_loop(asm: &str) -> (usize, usize, usize, usize) {
     let lines: Vec<&str> = asm.lines().map(str::trim).collect();
     let mut best = (0, 0, 0, 0);
     for (i, l) in lines.iter().enumerate() {
-        let Some(label) = l.split_whitespace().last().filter(|t| l.starts_with('j') && t.starts_with(".L")) else { continue };
+        let Some(label) = l.split_whitespace().last().filter(|t| l.starts_with('j') && t.starts_with(".L")) else {
+            continue;
+        };
         if let Some(start) = lines[..i].iter().rposition(|x| x.starts_with(&format!("{label}:"))) {
-            let body: Vec<&&str> = lines[start + 1..=i].iter().filter(|x| !x.starts_with('.') && !x.starts_with('#')).collect();
+            let body: Vec<&&str> =
+                lines[start + 1..=i].iter().filter(|x| !x.starts_with('.') && !x.starts_with('#')).collect();
             let count = |f: &dyn Fn(&str) -> bool| body.iter().filter(|x| f(x)).count();
             let fmas = count(&|x| x.starts_with("vfma"));
             if fmas > best.1 && body.len() < 400 {
-                best = (body.len(), fmas, count(&|x| x.contains("(%rsp") || x.contains("(%rbp")), count(&|x| x.starts_with("vfma") && x.contains('(')));
+                best = (
+                    body.len(),
+                    fmas,
+                    count(&|x| x.contains("(%rsp") || x.contains("(%rbp")),
+                    count(&|x| x.starts_with("vfma") && x.contains('(')),
+                );
             }
         }
     }
@@ -261,7 +308,8 @@ fn inner_loop(asm: &str) -> (usize, usize, usize, usize) {
 fn share_of_the_peak() {
     let target = host_target();
     let lanes = target.lanes(DType::F32);
-    let tiles: &[(i64, i64)] = if lanes == 16 { &[(8, 3), (6, 4), (12, 2), (14, 2), (28, 1)] } else { &[(6, 2), (4, 3), (12, 1)] };
+    let tiles: &[(i64, i64)] =
+        if lanes == 16 { &[(8, 3), (6, 4), (12, 2), (14, 2), (28, 1)] } else { &[(6, 2), (4, 3), (12, 1)] };
     let peak = peak(lanes);
     println!("{} ({} lanes), peak {peak:.1} GFLOP/s", target.cpu, lanes);
     println!("tile    K    unroll shape          GFLOP/s  share  loop: instrs fmas stack folded");
@@ -292,10 +340,6 @@ fn share_of_the_peak() {
                 }
             }
         }
-    }
-    if let Ok(path) = std::env::var("KILN_ASM") {
-        let (mr, v) = tiles[0];
-        std::fs::write(path, asm(&single(tile(mr, v, lanes, 256, 4, Shape::ConstRows, true)), &target)).expect("writes");
     }
 }
 
@@ -329,8 +373,13 @@ fn compile_time() {
         println!("object, opt {opt_level}: {:?}, {} bytes", start.elapsed(), object.len());
         for threads in [1, 2] {
             let start = Instant::now();
-            let code = kiln_codegen::llvm::jit(&program, &host_target(), &Options { threads, ..options }).expect("compiles");
-            println!("jit, opt {opt_level}, {threads} threads: {:?}, {} bytes of code", start.elapsed(), code.code_bytes());
+            let code =
+                kiln_codegen::llvm::jit(&program, &host_target(), &Options { threads, ..options }).expect("compiles");
+            println!(
+                "jit, opt {opt_level}, {threads} threads: {:?}, {} bytes of code",
+                start.elapsed(),
+                code.code_bytes()
+            );
         }
     }
     let status = |key: &str| {
@@ -342,5 +391,10 @@ fn compile_time() {
     println!("before 100 MiB of weights: {} {}", status("VmHWM"), status("VmRSS"));
     let start = Instant::now();
     let object = compile_object(&heavy, &host_target(), &Options::default()).expect("compiles");
-    println!("100 MiB of weights: {:?}, {} bytes, {} (held before: the weights)", start.elapsed(), object.len(), status("VmHWM"));
+    println!(
+        "100 MiB of weights: {:?}, {} bytes, {} (held before: the weights)",
+        start.elapsed(),
+        object.len(),
+        status("VmHWM")
+    );
 }

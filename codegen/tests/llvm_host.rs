@@ -76,7 +76,12 @@ fn program(weights: Weights) -> Program {
         weights,
         steps: vec![
             launch(0, vec![Place::Input(0), Place::Weights(64), Place::Workspace(dim(0))], vec![], b()),
-            launch(0, vec![Place::Workspace(dim(0)), Place::Weights(64), Place::Workspace(second.clone())], vec![], b()),
+            launch(
+                0,
+                vec![Place::Workspace(dim(0)), Place::Weights(64), Place::Workspace(second.clone())],
+                vec![],
+                b(),
+            ),
             launch(1, vec![Place::Workspace(second), Place::Output(0)], vec![b() * dim(4)], dim(1)),
         ],
         data: vec![],
@@ -96,7 +101,12 @@ struct Parallel {
 }
 
 /// Runs the tasks last to first and adds up their number.
-unsafe extern "C" fn backwards(owner: *mut c_void, n: usize, body: unsafe extern "C" fn(*mut c_void, usize), arg: *mut c_void) {
+unsafe extern "C" fn backwards(
+    owner: *mut c_void,
+    n: usize,
+    body: unsafe extern "C" fn(*mut c_void, usize),
+    arg: *mut c_void,
+) {
     // SAFETY: `owner` is the counter that the test passed; the body is the kernel.
     unsafe {
         *owner.cast::<usize>() += n;
@@ -190,7 +200,12 @@ fn folder(name: &str) -> PathBuf {
 
 fn shell(command: &mut Command) -> String {
     let out = command.output().unwrap_or_else(|e| panic!("{command:?}: {e}"));
-    assert!(out.status.success(), "{command:?}\n{}{}", String::from_utf8_lossy(&out.stdout), String::from_utf8_lossy(&out.stderr));
+    assert!(
+        out.status.success(),
+        "{command:?}\n{}{}",
+        String::from_utf8_lossy(&out.stdout),
+        String::from_utf8_lossy(&out.stderr)
+    );
     String::from_utf8_lossy(&out.stdout).into_owned()
 }
 
@@ -222,7 +237,13 @@ int main(void) {
 #[test]
 fn an_object_links_into_c_programs_and_shared_libraries() {
     let mut p = program(Weights::Embedded(Arc::new(weights())));
-    let text = |name: &str, s: &str| DataSymbol { name: name.into(), bytes: [s.as_bytes(), &[0]].concat(), align: 1, pointers: vec![], exported: false };
+    let text = |name: &str, s: &str| DataSymbol {
+        name: name.into(),
+        bytes: [s.as_bytes(), &[0]].concat(),
+        align: 1,
+        pointers: vec![],
+        exported: false,
+    };
     let mut bytes = vec![0; 64];
     bytes[56] = 77;
     let pointers = vec![
@@ -283,11 +304,22 @@ fn inconsistent_programs_are_refused() {
         assert!(text.contains(what), "{text}");
     };
     refuse(&|p| p.prefix = "1x".into(), "C identifier");
-    refuse(&|p| p.steps.push(Step::Launch { kernel: 9, buffers: vec![], symbols: vec![], tasks: dim(1) }), "launches kernel 9");
+    refuse(
+        &|p| p.steps.push(Step::Launch { kernel: 9, buffers: vec![], symbols: vec![], tasks: dim(1) }),
+        "launches kernel 9",
+    );
     refuse(&|p| p.steps.push(Step::Launch { kernel: 1, buffers: vec![], symbols: vec![], tasks: dim(1) }), "sum_all");
     refuse(&|p| p.workspace = Dim::sym("q"), "`q`");
     refuse(
-        &|p| p.data = vec![DataSymbol { name: "m_t".into(), bytes: vec![0; 8], align: 8, pointers: vec![(0, "nowhere".into(), 0)], exported: true }],
+        &|p| {
+            p.data = vec![DataSymbol {
+                name: "m_t".into(),
+                bytes: vec![0; 8],
+                align: 8,
+                pointers: vec![(0, "nowhere".into(), 0)],
+                exported: true,
+            }]
+        },
         "nowhere",
     );
 }

@@ -11,8 +11,19 @@ use kiln_ir::{Class, DType};
 use llvm_common::*;
 
 const PLAIN: [DType; 13] = [
-    DType::Bool, DType::I8, DType::I16, DType::I32, DType::I64, DType::U8, DType::U16, DType::U32, DType::U64, DType::F16,
-    DType::BF16, DType::F32, DType::F64,
+    DType::Bool,
+    DType::I8,
+    DType::I16,
+    DType::I32,
+    DType::I64,
+    DType::U8,
+    DType::U16,
+    DType::U32,
+    DType::U64,
+    DType::F16,
+    DType::BF16,
+    DType::F32,
+    DType::F64,
 ];
 
 /// A value of some element type: integers and bool exactly, floats as f64 (which holds all of them).
@@ -88,21 +99,88 @@ fn interesting(d: DType) -> Vec<Num> {
     match d.class() {
         Class::Bool => vec![Int(0), Int(1)],
         Class::Signed | Class::Unsigned => {
-            let (lo, hi) = if d.is_signed() { (-(1i128 << (bits - 1)), (1i128 << (bits - 1)) - 1) } else { (0, (1i128 << bits) - 1) };
-            let mut v = vec![0, 1, -1, 2, 3, -3, 5, 7, -7, 8, 31, 32, 63, 64, 100, -100, lo, lo + 1, hi, hi - 1, hi / 3, 0x5a5a_5a5a_5a5a_5a5a];
+            let (lo, hi) = if d.is_signed() {
+                (-(1i128 << (bits - 1)), (1i128 << (bits - 1)) - 1)
+            } else {
+                (0, (1i128 << bits) - 1)
+            };
+            let mut v = vec![
+                0,
+                1,
+                -1,
+                2,
+                3,
+                -3,
+                5,
+                7,
+                -7,
+                8,
+                31,
+                32,
+                63,
+                64,
+                100,
+                -100,
+                lo,
+                lo + 1,
+                hi,
+                hi - 1,
+                hi / 3,
+                0x5a5a_5a5a_5a5a_5a5a,
+            ];
             if d.size() == 8 {
                 // Ties of bf16 beyond 2^53, with and without a sticky bit.
-                v.extend([(0x81i128 << 54) + (1 << 53), (0x81i128 << 54) + (1 << 53) + 1, (1i128 << 60) + (1 << 52) + 1, 0x1010001]);
+                v.extend([
+                    (0x81i128 << 54) + (1 << 53),
+                    (0x81i128 << 54) + (1 << 53) + 1,
+                    (1i128 << 60) + (1 << 52) + 1,
+                    0x1010001,
+                ]);
             }
             v.into_iter().map(|x| Int(wrap(d, x))).collect()
         }
         _ => {
             let v = [
-                0.0, -0.0, 1.0, -1.0, 0.5, -0.5, 1.5, 2.5, -2.5, 3.5, 7.0, -7.0, 3.0, -3.0, 0.1, 1e-3, 1e4, 65504.0, 65520.0,
-                127.6, -128.5, 255.9, 3e9, -3e9, 1e19, 2e20, f64::INFINITY, f64::NEG_INFINITY, f64::NAN, 2f64.powi(-24),
-                -(2f64.powi(-26)), 2f64.powi(-133), 2f64.powi(-149), 1e-300, f64::MAX, f64::from(f32::MAX),
+                0.0,
+                -0.0,
+                1.0,
+                -1.0,
+                0.5,
+                -0.5,
+                1.5,
+                2.5,
+                -2.5,
+                3.5,
+                7.0,
+                -7.0,
+                3.0,
+                -3.0,
+                0.1,
+                1e-3,
+                1e4,
+                65504.0,
+                65520.0,
+                127.6,
+                -128.5,
+                255.9,
+                3e9,
+                -3e9,
+                1e19,
+                2e20,
+                f64::INFINITY,
+                f64::NEG_INFINITY,
+                f64::NAN,
+                2f64.powi(-24),
+                -(2f64.powi(-26)),
+                2f64.powi(-133),
+                2f64.powi(-149),
+                1e-300,
+                f64::MAX,
+                f64::from(f32::MAX),
                 // A tie of f16 that an f64 just misses: one rounding gives another result than two.
-                1.0 + 2f64.powi(-11) + 2f64.powi(-40), 1.0 + 2f64.powi(-8) + 2f64.powi(-45), 1.0 + 2f64.powi(-11),
+                1.0 + 2f64.powi(-11) + 2f64.powi(-40),
+                1.0 + 2f64.powi(-8) + 2f64.powi(-45),
+                1.0 + 2f64.powi(-11),
             ];
             v.iter().map(|&x| decode(d, &encode(d, Float(x)))).collect()
         }
@@ -138,7 +216,15 @@ fn unary(op: UnaryOp, d: DType, x: Num) -> Option<Num> {
             IsFinite => Int(x.is_finite().into()),
             Neg => Float(-x),
             Abs => Float(x.abs()),
-            Sign => Float(if x.is_nan() { x } else if x > 0.0 { 1.0 } else if x < 0.0 { -1.0 } else { 0.0 }),
+            Sign => Float(if x.is_nan() {
+                x
+            } else if x > 0.0 {
+                1.0
+            } else if x < 0.0 {
+                -1.0
+            } else {
+                0.0
+            }),
             Floor => Float(x.floor()),
             Ceil => Float(x.ceil()),
             Rint => Float(x.round_ties_even()),
@@ -163,25 +249,28 @@ fn binary(op: BinaryOp, d: DType, x: Num, y: Num) -> Option<Num> {
         }),
         (Int(x), Int(y)) => {
             let shift = y.clamp(0, 8 * d.size() as i128 - 1);
-            Int(wrap(d, match op {
-                Add => x + y,
-                Sub => x - y,
-                Mul => x.wrapping_mul(y),
-                Max => x.max(y),
-                Min => x.min(y),
-                SquaredDifference => (x - y).wrapping_mul(x - y),
-                BitAnd => x & y,
-                BitOr => x | y,
-                BitXor => x ^ y,
-                Shl => x << shift,
-                Shr => x >> shift,
-                Div | FloorDiv | FloorMod | TruncMod if y == 0 => return None, // a Check comes before
-                Div => x / y,
-                FloorDiv => (x / y) - i128::from(x % y != 0 && (x < 0) != (y < 0)),
-                FloorMod => x - y * ((x / y) - i128::from(x % y != 0 && (x < 0) != (y < 0))),
-                TruncMod => x % y,
-                _ => return None,
-            }))
+            Int(wrap(
+                d,
+                match op {
+                    Add => x + y,
+                    Sub => x - y,
+                    Mul => x.wrapping_mul(y),
+                    Max => x.max(y),
+                    Min => x.min(y),
+                    SquaredDifference => (x - y).wrapping_mul(x - y),
+                    BitAnd => x & y,
+                    BitOr => x | y,
+                    BitXor => x ^ y,
+                    Shl => x << shift,
+                    Shr => x >> shift,
+                    Div | FloorDiv | FloorMod | TruncMod if y == 0 => return None, // a Check comes before
+                    Div => x / y,
+                    FloorDiv => (x / y) - i128::from(x % y != 0 && (x < 0) != (y < 0)),
+                    FloorMod => x - y * ((x / y) - i128::from(x % y != 0 && (x < 0) != (y < 0))),
+                    TruncMod => x % y,
+                    _ => return None,
+                },
+            ))
         }
         (Float(x), Float(y)) => Float(match op {
             Add => at_precision!(d, |x, y| x + y),
@@ -189,16 +278,51 @@ fn binary(op: BinaryOp, d: DType, x: Num, y: Num) -> Option<Num> {
             Mul => at_precision!(d, |x, y| x * y),
             Div => at_precision!(d, |x, y| x / y),
             Max | Min if x.is_nan() || y.is_nan() => f64::NAN,
-            // Of two zeros the first operand.
-            Max => if y > x { y } else { x },
-            Min => if y < x { y } else { x },
+            // +0 is above -0.
+            Max if x == y => f64::from_bits(x.to_bits() & y.to_bits()),
+            Min if x == y => f64::from_bits(x.to_bits() | y.to_bits()),
+            Max => {
+                if y > x {
+                    y
+                } else {
+                    x
+                }
+            }
+            Min => {
+                if y < x {
+                    y
+                } else {
+                    x
+                }
+            }
             SquaredDifference => at_precision!(d, |x, y| (x - y) * (x - y)),
             FloorDiv => at_precision!(d, |x, y| (x / y).floor()),
             TruncMod => at_precision!(d, |x, y| x % y),
-            FloorMod => at_precision!(d, |x, y| { let r = x % y; if r != 0.0 && (r < 0.0) != (y < 0.0) { r + y } else { r } }),
-            DivNoNan => if y == 0.0 { 0.0 } else { at_precision!(d, |x, y| x / y) },
-            MulNoNan => if y == 0.0 { 0.0 } else { at_precision!(d, |x, y| x * y) },
-            Xdivy => if x == 0.0 { 0.0 } else { at_precision!(d, |x, y| x / y) },
+            FloorMod => at_precision!(d, |x, y| {
+                let r = x % y;
+                if r != 0.0 && (r < 0.0) != (y < 0.0) { r + y } else { r }
+            }),
+            DivNoNan => {
+                if y == 0.0 {
+                    0.0
+                } else {
+                    at_precision!(d, |x, y| x / y)
+                }
+            }
+            MulNoNan => {
+                if y == 0.0 {
+                    0.0
+                } else {
+                    at_precision!(d, |x, y| x * y)
+                }
+            }
+            Xdivy => {
+                if x == 0.0 {
+                    0.0
+                } else {
+                    at_precision!(d, |x, y| x / y)
+                }
+            }
             NextAfter => next_after(d, x, y),
             _ => return None,
         }),
@@ -256,7 +380,11 @@ fn cast(from: DType, to: DType, x: Num) -> Num {
         (Int(i), Class::Signed | Class::Unsigned) => Int(wrap(to, i)),
         (Float(x), Class::Signed | Class::Unsigned) => {
             let bits = 8 * to.size() as u32;
-            let (lo, hi) = if to.is_signed() { (-(1i128 << (bits - 1)), (1i128 << (bits - 1)) - 1) } else { (0, (1i128 << bits) - 1) };
+            let (lo, hi) = if to.is_signed() {
+                (-(1i128 << (bits - 1)), (1i128 << (bits - 1)) - 1)
+            } else {
+                (0, (1i128 << bits) - 1)
+            };
             Int((x as i128).clamp(lo, hi))
         }
         (Int(i), _) => Float(match to {
@@ -330,7 +458,11 @@ fn run_case(
                     assert!(
                         same(*dtype, got, want),
                         "{name} on {d} ({} lanes, {}): x = {:?}, y = {:?}: {:?} instead of {want:?}",
-                        lanes, target.cpu, x[i], y[i], decode(*dtype, got)
+                        lanes,
+                        target.cpu,
+                        x[i],
+                        y[i],
+                        decode(*dtype, got)
                     );
                 }
             }
@@ -342,7 +474,7 @@ fn run_case(
 fn pairs(d: DType) -> (Vec<Num>, Vec<Num>) {
     let v = interesting(d);
     let mut p: Vec<(Num, Num)> = v.iter().flat_map(|&x| v.iter().map(move |&y| (x, y))).collect();
-    while p.len() % 8 != 0 {
+    while !p.len().is_multiple_of(8) {
         p.push(p[0]);
     }
     p.into_iter().unzip()
@@ -356,8 +488,10 @@ fn each_pair(x: &[Num], y: &[Num], f: impl Fn(Num, Num) -> Option<Num>) -> Vec<O
 fn unary_operations() {
     for d in PLAIN {
         let (x, y) = pairs(d);
-        let ops: Vec<UnaryOp> = UnaryOp::ALL.iter().copied().filter(|&op| op.accepts(d) && unary(op, d, x[0]).is_some()).collect();
-        let outputs = ops.iter().map(|&op| (op.name().into(), op.result(d), each_pair(&x, &y, |x, _| unary(op, d, x)))).collect();
+        let ops: Vec<UnaryOp> =
+            UnaryOp::ALL.iter().copied().filter(|&op| op.accepts(d) && unary(op, d, x[0]).is_some()).collect();
+        let outputs =
+            ops.iter().map(|&op| (op.name().into(), op.result(d), each_pair(&x, &y, |x, _| unary(op, d, x)))).collect();
         for lanes in [1, 8] {
             run_case(d, &x, &y, lanes, &Case { outputs: Vec::clone(&outputs) }, |b, i, x, _| b.unary(ops[i], x));
         }
@@ -370,8 +504,11 @@ fn binary_operations() {
     for d in PLAIN {
         let (x, y) = pairs(d);
         let probe = if d.is_float() { Float(1.0) } else { Int(1) };
-        let ops: Vec<BinaryOp> =
-            BinaryOp::ALL.iter().copied().filter(|&op| op.accepts(d) && binary(op, d, probe, probe).is_some()).collect();
+        let ops: Vec<BinaryOp> = BinaryOp::ALL
+            .iter()
+            .copied()
+            .filter(|&op| op.accepts(d) && binary(op, d, probe, probe).is_some())
+            .collect();
         let outputs: Vec<_> =
             ops.iter().map(|&op| (op.name().to_string(), d, each_pair(&x, &y, |x, y| binary(op, d, x, y)))).collect();
         for lanes in [1, 8] {
@@ -388,9 +525,15 @@ fn comparisons_and_selection() {
         let ops: Vec<CompareOp> = CompareOp::ALL.iter().copied().filter(|op| op.accepts(d)).collect();
         let mut outputs: Vec<_> = ops
             .iter()
-            .map(|&op| (op.name().to_string(), DType::Bool, each_pair(&x, &y, |x, y| Some(Int(compare(op, x, y).into())))))
+            .map(|&op| {
+                (op.name().to_string(), DType::Bool, each_pair(&x, &y, |x, y| Some(Int(compare(op, x, y).into()))))
+            })
             .collect();
-        outputs.push(("select".into(), d, each_pair(&x, &y, |x, y| Some(if compare(CompareOp::Ne, x, y) { x } else { y }))));
+        outputs.push((
+            "select".into(),
+            d,
+            each_pair(&x, &y, |x, y| Some(if compare(CompareOp::Ne, x, y) { x } else { y })),
+        ));
         for lanes in [1, 8] {
             run_case(d, &x, &y, lanes, &Case { outputs: outputs.clone() }, |b, i, x, y| match ops.get(i) {
                 Some(&op) => b.compare(op, x, y),
@@ -407,7 +550,10 @@ fn comparisons_and_selection() {
 fn casts_between_all_types() {
     for d in PLAIN {
         let (x, y) = pairs(d);
-        let outputs: Vec<_> = PLAIN.iter().map(|&to| (format!("cast to {to}"), to, each_pair(&x, &y, |x, _| Some(cast(d, to, x))))).collect();
+        let outputs: Vec<_> = PLAIN
+            .iter()
+            .map(|&to| (format!("cast to {to}"), to, each_pair(&x, &y, |x, _| Some(cast(d, to, x)))))
+            .collect();
         for lanes in [1, 8] {
             run_case(d, &x, &y, lanes, &Case { outputs: outputs.clone() }, |b, i, x, _| b.cast(PLAIN[i], x));
         }
@@ -441,8 +587,11 @@ fn halves_convert_all_values_exactly_and_round_once() {
         })
         .collect();
     for (d, values) in [(DType::F32, f32s), (DType::F64, f64s)] {
-        let outputs = [DType::F16, DType::BF16].map(|to| (format!("to {to}"), to, values.iter().map(|&v| Some(v)).collect()));
-        run_case(d, &values, &values, 8, &Case { outputs: outputs.into() }, |b, i, x, _| b.cast([DType::F16, DType::BF16][i], x));
+        let outputs =
+            [DType::F16, DType::BF16].map(|to| (format!("to {to}"), to, values.iter().map(|&v| Some(v)).collect()));
+        run_case(d, &values, &values, 8, &Case { outputs: outputs.into() }, |b, i, x, _| {
+            b.cast([DType::F16, DType::BF16][i], x)
+        });
     }
 }
 
@@ -510,5 +659,68 @@ fn an_operation_without_an_instruction_is_an_error_that_names_kernel_and_operati
         let e = kiln_codegen::llvm::compile_object(&single(b.finish()), &kiln_codegen::llvm::host_target(), &options);
         let text = format!("{:#}", e.expect_err("refused"));
         assert!(text.contains("kernel `k1`") && text.contains(&format!("`{op}`")), "{text}");
+    }
+}
+
+/// Extrema against constants take other ways than those of two values.
+#[test]
+fn extrema_with_constants() {
+    let x: Vec<Num> = [0.0, -0.0, 1.0, -1.0, f64::NAN, f64::INFINITY, f64::NEG_INFINITY, 6.0].map(Float).to_vec();
+    for op in [BinaryOp::Max, BinaryOp::Min] {
+        let constants = [0.0, -0.0, 6.0, -1.0, f64::INFINITY, f64::NAN];
+        let outputs: Vec<_> = constants
+            .iter()
+            .map(|&c| {
+                (format!("{op} with {c:?}"), DType::F32, each_pair(&x, &x, |x, _| binary(op, DType::F32, x, Float(c))))
+            })
+            .collect();
+        for swapped in [false, true] {
+            run_case(DType::F32, &x, &x, 8, &Case { outputs: outputs.clone() }, |b, i, x, _| {
+                let ty = b.ty(x);
+                let c = b.push(ty, Inst::ConstFloat(constants[i]));
+                if swapped { b.binary(op, c, x) } else { b.binary(op, x, c) }
+            });
+        }
+    }
+}
+
+/// LLVM must not undo the printed forms: max(x, 0), max(x, y), min(x, y) on AVX2.
+#[test]
+#[cfg(target_arch = "x86_64")]
+fn extrema_are_short() {
+    use kiln_codegen::llvm::{Emit, Options, compile_object};
+    // (operation, against 0, fast) and the instructions: extrema, comparisons, additions, blends
+    let cases = [
+        (BinaryOp::Max, true, false, [1, 0, 1, 0]),
+        (BinaryOp::Max, true, true, [1, 0, 0, 0]),
+        (BinaryOp::Min, true, false, [1, 0, 0, 0]),
+        (BinaryOp::Max, false, false, [2, 1, 0, 0]),
+        (BinaryOp::Min, false, false, [2, 0, 0, 0]),
+        (BinaryOp::Max, false, true, [1, 1, 0, 1]),
+    ];
+    for (op, zero_operand, math_fast, want) in cases {
+        let mut b = kernel("extremum");
+        let x = b.buffer(global("x", DType::F32, dim(8), Access::Read, 32));
+        let y = b.buffer(global("y", DType::F32, dim(8), Access::Read, 32));
+        let out = b.buffer(global("o", DType::F32, dim(8), Access::Write, 32));
+        let zero = b.index(0);
+        let ty = Ty::vector(DType::F32, 8);
+        let vx = b.push(ty, Inst::Load { buf: x, index: vec![zero] });
+        let other = if zero_operand { Inst::ConstFloat(0.0) } else { Inst::Load { buf: y, index: vec![zero] } };
+        let vy = b.push(ty, other);
+        let r = b.binary(op, vx, vy);
+        b.store(out, vec![zero], r);
+        let target = kiln_codegen::target::Target {
+            cpu: "haswell".into(),
+            features: String::new(),
+            vector_bytes: 32,
+            ..kiln_codegen::llvm::host_target()
+        };
+        let options = Options { emit: Emit::Asm, math_fast, ..Options::default() };
+        let text =
+            String::from_utf8(compile_object(&single(b.finish()), &target, &options).expect("compiles")).expect("text");
+        let count = |prefix: &str| text.lines().filter(|l| l.trim_start().starts_with(prefix)).count();
+        let got = [count("vmax") + count("vmin"), count("vcmp"), count("vadd"), count("vblend")];
+        assert_eq!(got, want, "{op}, zero {zero_operand}, fast {math_fast}\n{text}");
     }
 }

@@ -237,7 +237,8 @@ fn float_to_int(b: &mut Body, to: DType, x: &Op) -> Op {
     let i32s = x.ty.with(Elem::I(32));
     let wide = sat(b, true, i32s);
     let bits = 8 * to.size() as u32;
-    let (lo, hi) = if to.is_signed() { (-(1i64 << (bits - 1)), (1i64 << (bits - 1)) - 1) } else { (0, (1i64 << bits) - 1) };
+    let (lo, hi) =
+        if to.is_signed() { (-(1i64 << (bits - 1)), (1i64 << (bits - 1)) - 1) } else { (0, (1i64 << bits) - 1) };
     let clamped = b.intrinsic("smax", &[&wide, &int(i32s, lo)]);
     let clamped = b.intrinsic("smin", &[&clamped, &int(i32s, hi)]);
     b.convert("trunc", &clamped, reg)
