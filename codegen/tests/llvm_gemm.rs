@@ -11,7 +11,7 @@ use kiln_codegen::llvm::{Emit, Options, compile_object, host_target};
 use kiln_codegen::program::{JitCode, Program};
 use kiln_codegen::target::Target;
 use kiln_ir::DType;
-use kiln_ir::loops::{Access, BufId, Inst, Kernel, KernelBuilder, LoopKind, Ty, V};
+use kiln_ir::loops::{Access, Inst, Kernel, KernelBuilder, LoopKind, Ty, V};
 use llvm_common::*;
 
 /// How a tile kernel addresses its operands and orders its loads.
@@ -38,69 +38,79 @@ fn tile(mr: i64, vectors: i64, lanes: u16, k: i64, unroll: u16, shape: Shape, re
     let a_buf = b.buffer(global("a", DType::F32, dim(mr * k), Access::Read, 64));
     let b_buf = b.buffer(global("b", DType::F32, dim(k * nr), Access::Read, 64));
     let c_buf = b.buffer(global("c", DType::F32, dim(mr * nr), Access::Write, 64));
+    let by_value = matches!(shape, Shape::ValueRows | Shape::BroadcastLate);
+    let starts_buf = by_value.then(|| b.buffer(global("starts", DType::I64, dim(mr), Access::Read, 8)));
     let vec = Ty::vector(DType::F32, lanes);
     let body = |b: &mut KernelBuilder| -> Result<(), Infallible> {
-        let (zero, kk, one) = (b.index(0), b.index(k), b.index(1));
+        let (zero, kk) = (b.index(0), b.index(k));
         let z = b.push(vec, Inst::ConstFloat(0.0));
         let mut carried = vec![(z, None); (mr * vectors) as usize];
         if shape == Shape::CarriedB {
             carried.push((zero, None));
         }
-        let row_starts: Vec<V> = (0..mr).map(|r| b.index(r * k)).collect();
-        let acc = b.for_loop(LoopKind::Serial, zero, kk, 1, unroll, &carried, |b, iv, acc| -> Result<_, Infallible> {
-            let base = if shape == Shape::CarriedB {
-                acc[(mr * vectors) as usize]
-            } else {
-                let nr_v = b.index(nr);
-                b.mul(iv, nr_v)
-            };
-            let mut bs = Vec::new();
-            for j in 0..vectors {
-                let d = b.index(j * i64::from(lanes));
-                let o = b.add(base, d);
-                bs.push(b.push(vec, Inst::Load { buf: b_buf, index: vec![o] }));
-            }
-            let a_offset = |b: &mut KernelBuilder, r: i64| match shape {
-                Shape::ConstRows | Shape::CarriedB => {
-                    let d = b.index(r * k);
-                    b.add(iv, d)
+        let row_starts: Vec<V> = match starts_buf {
+            None => vec![],
+            Some(buf) => (0..mr)
+                .map(|r| {
+                    let at = b.index(r);
+                    b.load(buf, vec![at])
+                })
+                .collect(),
+        };
+        let acc =
+            b.for_loop(LoopKind::Serial, zero, kk, 1, unroll, &carried, |b, iv, acc| -> Result<_, Infallible> {
+                let base = if shape == Shape::CarriedB {
+                    acc[(mr * vectors) as usize]
+                } else {
+                    let nr_v = b.index(nr);
+                    b.mul(iv, nr_v)
+                };
+                let mut bs = Vec::new();
+                for j in 0..vectors {
+                    let d = b.index(j * i64::from(lanes));
+                    let o = b.add(base, d);
+                    bs.push(b.push(vec, Inst::Load { buf: b_buf, index: vec![o] }));
                 }
-                Shape::ValueRows | Shape::BroadcastLate => b.add(row_starts[r as usize], iv),
-                Shape::PackedA => {
-                    let m = b.index(mr);
-                    let p = b.mul(iv, m);
-                    let d = b.index(r);
-                    b.add(p, d)
-                }
-            };
-            let broadcast = |b: &mut KernelBuilder, r: i64| {
-                let o = a_offset(b, r);
-                let s = b.load(a_buf, vec![o]);
-                b.push(vec, Inst::Splat(s))
-            };
-            let mut next = Vec::new();
-            if shape == Shape::BroadcastLate {
-                for r in 0..mr {
-                    let x = broadcast(b, r);
-                    for j in 0..vectors {
-                        next.push(b.fma(x, bs[j as usize], acc[(r * vectors + j) as usize]));
+                let a_offset = |b: &mut KernelBuilder, r: i64| match shape {
+                    Shape::ConstRows | Shape::CarriedB => {
+                        let d = b.index(r * k);
+                        b.add(iv, d)
+                    }
+                    Shape::ValueRows | Shape::BroadcastLate => b.add(row_starts[r as usize], iv),
+                    Shape::PackedA => {
+                        let m = b.index(mr);
+                        let p = b.mul(iv, m);
+                        let d = b.index(r);
+                        b.add(p, d)
+                    }
+                };
+                let broadcast = |b: &mut KernelBuilder, r: i64| {
+                    let o = a_offset(b, r);
+                    let s = b.load(a_buf, vec![o]);
+                    b.push(vec, Inst::Splat(s))
+                };
+                let mut next = Vec::new();
+                if shape == Shape::BroadcastLate {
+                    for r in 0..mr {
+                        let x = broadcast(b, r);
+                        for j in 0..vectors {
+                            next.push(b.fma(x, bs[j as usize], acc[(r * vectors + j) as usize]));
+                        }
+                    }
+                } else {
+                    let xs: Vec<V> = (0..mr).map(|r| broadcast(b, r)).collect();
+                    for r in 0..mr {
+                        for j in 0..vectors {
+                            next.push(b.fma(xs[r as usize], bs[j as usize], acc[(r * vectors + j) as usize]));
+                        }
                     }
                 }
-            } else {
-                let xs: Vec<V> = (0..mr).map(|r| broadcast(b, r)).collect();
-                for r in 0..mr {
-                    for j in 0..vectors {
-                        next.push(b.fma(xs[r as usize], bs[j as usize], acc[(r * vectors + j) as usize]));
-                    }
+                if shape == Shape::CarriedB {
+                    let nr_v = b.index(nr);
+                    next.push(b.add(base, nr_v));
                 }
-            }
-            if shape == Shape::CarriedB {
-                let nr_v = b.index(nr);
-                next.push(b.add(base, nr_v));
-            }
-            let _ = one;
-            Ok(next)
-        })?;
+                Ok(next)
+            })?;
         for r in 0..mr {
             for j in 0..vectors {
                 let o = b.index(r * nr + j * i64::from(lanes));
@@ -117,7 +127,6 @@ fn tile(mr: i64, vectors: i64, lanes: u16, k: i64, unroll: u16, shape: Shape, re
         let (zero, n) = (b.index(0), b.push(Ty::INDEX, Inst::Sym(0)));
         let _ = b.for_loop(LoopKind::Serial, zero, n, 1, 1, &[], |b, _, _| {
             body(b)?;
-            // The loads would leave the loop: a private cell ties the rounds together.
             Ok::<_, Infallible>(vec![])
         });
     } else {
@@ -148,10 +157,26 @@ fn check(mr: usize, vectors: usize, lanes: u16, k: usize, shape: Shape) {
     };
     let (ma, mb, mc) = (Memory::of_f32(&packed), Memory::of_f32(&b), Memory::new(4 * mr * nr));
     let code = compile(&single(tile(mr as i64, vectors as i64, lanes, k as i64, 4, shape, false)));
-    assert_eq!(run(&*code, &[ma.address(), mb.address(), mc.address()]), 0);
+    let starts = starts(mr as i64, k as i64);
+    assert_eq!(run(&*code, &arguments(shape, [&ma, &mb, &mc], &starts)), 0);
     for (i, (got, want)) in mc.f32s().iter().zip(reference(&a, &b, mr, nr, k)).enumerate() {
         assert!((f64::from(*got) - want).abs() < 1e-4, "{shape:?} {mr}x{nr}: element {i} is {got}, not {want}");
     }
+}
+
+/// Offsets of A's rows.
+fn starts(mr: i64, k: i64) -> Memory {
+    Memory::of(&(0..mr).flat_map(|r| (r * k).to_le_bytes()).collect::<Vec<_>>())
+}
+
+/// The pointers of A, B, perhaps the row starts, and C.
+fn arguments(shape: Shape, [a, b, c]: [&Memory; 3], starts: &Memory) -> Vec<u64> {
+    let mut v = vec![a.address(), b.address()];
+    if matches!(shape, Shape::ValueRows | Shape::BroadcastLate) {
+        v.push(starts.address());
+    }
+    v.push(c.address());
+    v
 }
 
 #[test]
@@ -161,6 +186,44 @@ fn tiles_are_right_in_every_shape() {
         check(6, 2, lanes, 256, shape);
         check(8, 3, lanes, 64, shape);
         check(1, 1, lanes, 4, shape);
+    }
+}
+
+/// A machine with other vectors than the running one, to look at its code.
+fn x86(cpu: &str, vector_bytes: u32) -> Target {
+    Target {
+        cpu: cpu.into(),
+        features: String::new(),
+        vector_bytes,
+        triple: "x86_64-unknown-linux-gnu".into(),
+        ..host_target()
+    }
+}
+
+/// What the schedules count on: a tile that leaves a register free keeps every accumulator in one, and each product is
+/// one instruction.
+#[test]
+fn tiles_that_fit_the_registers_do_not_spill() {
+    for (cpu, bytes, tiles) in [
+        ("haswell", 32, &[(6, 2), (4, 2), (3, 3), (2, 4)][..]),
+        ("sapphirerapids", 64, &[(8, 3), (6, 4), (4, 4), (10, 2), (1, 4)][..]),
+    ] {
+        let target = x86(cpu, bytes);
+        for &(mr, vectors) in tiles {
+            for shape in ALL {
+                let program = single(tile(mr, vectors, (bytes / 4) as u16, 256, 4, shape, true));
+                let text = asm(&program, &target);
+                let (all, fmas, stack, folded) = inner_loop(&text);
+                if std::env::var_os("KILN_SHOW").is_some() {
+                    println!(
+                        "{cpu} {mr}x{vectors} {shape:?}: {all} instructions, {fmas} FMAs, {stack} stack, {folded} folded"
+                    );
+                }
+                assert_eq!(fmas as i64, 4 * mr * vectors, "{cpu} {mr}x{vectors} {shape:?}");
+                assert_eq!(stack, 0, "{cpu} {mr}x{vectors} {shape:?}\n{text}");
+                assert_eq!(bytes == 64, text.contains("zmm"), "{cpu}");
+            }
+        }
     }
 }
 
@@ -219,13 +282,21 @@ fn inner_loop(asm: &str) -> (usize, usize, usize, usize) {
     let lines: Vec<&str> = asm.lines().map(str::trim).collect();
     let mut best = (0, 0, 0, 0);
     for (i, l) in lines.iter().enumerate() {
-        let Some(label) = l.split_whitespace().last().filter(|t| l.starts_with('j') && t.starts_with(".L")) else { continue };
+        let Some(label) = l.split_whitespace().last().filter(|t| l.starts_with('j') && t.starts_with(".L")) else {
+            continue;
+        };
         if let Some(start) = lines[..i].iter().rposition(|x| x.starts_with(&format!("{label}:"))) {
-            let body: Vec<&&str> = lines[start + 1..=i].iter().filter(|x| !x.starts_with('.') && !x.starts_with('#')).collect();
+            let body: Vec<&&str> =
+                lines[start + 1..=i].iter().filter(|x| !x.starts_with('.') && !x.starts_with('#')).collect();
             let count = |f: &dyn Fn(&str) -> bool| body.iter().filter(|x| f(x)).count();
             let fmas = count(&|x| x.starts_with("vfma"));
             if fmas > best.1 && body.len() < 400 {
-                best = (body.len(), fmas, count(&|x| x.contains("(%rsp") || x.contains("(%rbp")), count(&|x| x.starts_with("vfma") && x.contains('(')));
+                best = (
+                    body.len(),
+                    fmas,
+                    count(&|x| x.contains("(%rsp") || x.contains("(%rbp")),
+                    count(&|x| x.starts_with("vfma") && x.contains('(')),
+                );
             }
         }
     }
@@ -237,7 +308,8 @@ fn inner_loop(asm: &str) -> (usize, usize, usize, usize) {
 fn share_of_the_peak() {
     let target = host_target();
     let lanes = target.lanes(DType::F32);
-    let tiles: &[(i64, i64)] = if lanes == 16 { &[(8, 3), (6, 4), (12, 2), (14, 2), (28, 1)] } else { &[(6, 2), (4, 3), (12, 1)] };
+    let tiles: &[(i64, i64)] =
+        if lanes == 16 { &[(8, 3), (6, 4), (12, 2), (14, 2), (28, 1)] } else { &[(6, 2), (4, 3), (12, 1)] };
     let peak = peak(lanes);
     println!("{} ({} lanes), peak {peak:.1} GFLOP/s", target.cpu, lanes);
     println!("tile    K    unroll shape          GFLOP/s  share  loop: instrs fmas stack folded");
@@ -257,7 +329,7 @@ fn share_of_the_peak() {
                         Memory::of_f32(&noise((nr * k) as usize, 4)),
                         Memory::new((4 * mr * nr) as usize),
                     );
-                    let t = time(&*code, &[a.address(), b.address(), c.address()], 500);
+                    let t = time(&*code, &arguments(shape, [&a, &b, &c], &starts(mr, k)), 500);
                     let gflops = 2.0 * (mr * nr * k) as f64 / t / 1e9;
                     let (all, fmas, stack, folded) = inner_loop(&asm(&program, &target));
                     println!(
@@ -269,9 +341,60 @@ fn share_of_the_peak() {
             }
         }
     }
-    if let Ok(path) = std::env::var("KILN_ASM") {
-        let (mr, v) = tiles[0];
-        std::fs::write(path, asm(&single(tile(mr, v, lanes, 256, 4, Shape::ConstRows, true)), &target)).expect("writes");
+}
+
+/// Sixty kernels like those of a convolutional network: four tile nests each (interior, two edges, tail).
+fn many_kernels() -> Program {
+    let target = host_target();
+    let lanes = target.lanes(DType::F32);
+    let (mr, v) = if lanes == 16 { (8, 3) } else { (6, 2) };
+    let mut program = single(tile(mr, v, lanes, 256, 4, Shape::ConstRows, false));
+    program.steps.clear();
+    program.kernels = (0..60)
+        .flat_map(|i| {
+            [(mr, v), (mr, 1), (1, v), (mr / 2, v)].map(|(m, v)| {
+                let mut k = tile(m, v, lanes, 64 + 4 * i, 4, Shape::ValueRows, true);
+                k.name = format!("k{i}_{m}x{v}");
+                k
+            })
+        })
+        .collect();
+    program
+}
+
+#[test]
+#[ignore = "a benchmark"]
+fn compile_time() {
+    let program = many_kernels();
+    for opt_level in [1, 2, 3] {
+        let start = Instant::now();
+        let options = Options { opt_level, ..Options::default() };
+        let object = compile_object(&program, &host_target(), &options).expect("compiles");
+        println!("object, opt {opt_level}: {:?}, {} bytes", start.elapsed(), object.len());
+        for threads in [1, 2] {
+            let start = Instant::now();
+            let code =
+                kiln_codegen::llvm::jit(&program, &host_target(), &Options { threads, ..options }).expect("compiles");
+            println!(
+                "jit, opt {opt_level}, {threads} threads: {:?}, {} bytes of code",
+                start.elapsed(),
+                code.code_bytes()
+            );
+        }
     }
-    let _ = BufId(0);
+    let status = |key: &str| {
+        let s = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+        s.lines().find(|l| l.starts_with(key)).unwrap_or_default().to_string()
+    };
+    let mut heavy = single(tile(1, 1, 4, 4, 1, Shape::ConstRows, false));
+    heavy.weights = kiln_codegen::program::Weights::Embedded(std::sync::Arc::new(vec![7; 100 << 20]));
+    println!("before 100 MiB of weights: {} {}", status("VmHWM"), status("VmRSS"));
+    let start = Instant::now();
+    let object = compile_object(&heavy, &host_target(), &Options::default()).expect("compiles");
+    println!(
+        "100 MiB of weights: {:?}, {} bytes, {} (held before: the weights)",
+        start.elapsed(),
+        object.len(),
+        status("VmHWM")
+    );
 }

@@ -25,6 +25,17 @@ pub(super) fn is_half(d: DType) -> bool {
     matches!(d, DType::F16 | DType::BF16)
 }
 
+/// The bits of a constant of f16 or bf16, rounded once (to odd in f32 on the way).
+pub(super) fn half_bits(d: DType, x: f64) -> u16 {
+    let near = x as f32;
+    let mut bits = near.to_bits();
+    if f64::from(near) != x && !x.is_nan() && bits & 1 == 0 {
+        bits = if f64::from(near).abs() > x.abs() { bits - 1 } else { bits + 1 };
+    }
+    let odd = f32::from_bits(bits);
+    if d == DType::F16 { half::f16::from_f32(odd).to_bits() } else { half::bf16::from_f32(odd).to_bits() }
+}
+
 impl Halves {
     /// f16 or bf16 bits to f32; exact.
     pub fn widen(self, b: &mut Body, from: DType, x: &Op) -> Op {
@@ -226,7 +237,8 @@ fn float_to_int(b: &mut Body, to: DType, x: &Op) -> Op {
     let i32s = x.ty.with(Elem::I(32));
     let wide = sat(b, true, i32s);
     let bits = 8 * to.size() as u32;
-    let (lo, hi) = if to.is_signed() { (-(1i64 << (bits - 1)), (1i64 << (bits - 1)) - 1) } else { (0, (1i64 << bits) - 1) };
+    let (lo, hi) =
+        if to.is_signed() { (-(1i64 << (bits - 1)), (1i64 << (bits - 1)) - 1) } else { (0, (1i64 << bits) - 1) };
     let clamped = b.intrinsic("smax", &[&wide, &int(i32s, lo)]);
     let clamped = b.intrinsic("smin", &[&clamped, &int(i32s, hi)]);
     b.convert("trunc", &clamped, reg)

@@ -8,8 +8,28 @@ use anyhow::{Context as _, Result, bail, ensure};
 
 /// Functions that an object may import: libc's memory functions and libm.
 const IMPORTS: &[&str] = &[
-    "memcpy", "memmove", "memset", "memcmp", "ceil", "ceilf", "fabs", "fabsf", "floor", "floorf", "fma", "fmaf", "fmod",
-    "fmodf", "nearbyint", "nearbyintf", "rint", "rintf", "sqrt", "sqrtf", "trunc", "truncf",
+    "memcpy",
+    "memmove",
+    "memset",
+    "memcmp",
+    "ceil",
+    "ceilf",
+    "fabs",
+    "fabsf",
+    "floor",
+    "floorf",
+    "fma",
+    "fmaf",
+    "fmod",
+    "fmodf",
+    "nearbyint",
+    "nearbyintf",
+    "rint",
+    "rintf",
+    "sqrt",
+    "sqrtf",
+    "trunc",
+    "truncf",
 ];
 
 const SHT_SYMTAB: u32 = 2;
@@ -79,11 +99,16 @@ fn symbols(b: &[u8]) -> Result<Vec<Symbol<'_>>> {
 pub(super) fn check_imports(object: &[u8]) -> Result<()> {
     let bad: Vec<&str> = symbols(object)?
         .iter()
-        .filter(|s| s.section == 0 && !s.name.is_empty() && !IMPORTS.contains(&s.name) && s.name != "_GLOBAL_OFFSET_TABLE_")
+        .filter(|s| {
+            s.section == 0 && !s.name.is_empty() && !IMPORTS.contains(&s.name) && s.name != "_GLOBAL_OFFSET_TABLE_"
+        })
         .map(|s| s.name)
         .collect();
     if !bad.is_empty() {
-        bail!("the object would need {}, which are not in libc or libm; this is a bug of the code generator", bad.join(", "));
+        bail!(
+            "the object would need {}, which are not in libc or libm; this is a bug of the code generator",
+            bad.join(", ")
+        );
     }
     Ok(())
 }
@@ -102,7 +127,10 @@ pub(super) fn code_bytes(object: &[u8]) -> Result<usize> {
 /// Gives the section of a symbol that stands alone in it new contents, aligned to 64 bytes; the symbol's size follows.
 /// The contents go behind what is there: no offset but the section's own changes.
 pub(super) fn fill_section(mut object: Vec<u8>, symbol: &str, contents: &[u8]) -> Result<Vec<u8>> {
-    let s = symbols(&object)?.into_iter().find(|s| s.name == symbol).with_context(|| format!("the object has no `{symbol}`"))?;
+    let s = symbols(&object)?
+        .into_iter()
+        .find(|s| s.name == symbol)
+        .with_context(|| format!("the object has no `{symbol}`"))?;
     let (at, section) = (s.at, usize::from(s.section));
     let header = *sections(&object)?.get(section).with_context(|| format!("`{symbol}` has no section"))?;
     let offset = object.len().next_multiple_of(64);

@@ -28,7 +28,12 @@ pub(super) enum WeightsBase {
 }
 
 /// Prints both functions.
-pub(super) fn print_host(module: &mut ModuleText, program: &Program, env: &Env<'_>, weights: &WeightsBase) -> Result<()> {
+pub(super) fn print_host(
+    module: &mut ModuleText,
+    program: &Program,
+    env: &Env<'_>,
+    weights: &WeightsBase,
+) -> Result<()> {
     let attributes = env.attributes();
     let prefix = &program.prefix;
     let run = Printer::new(program, weights).run().context("host program")?;
@@ -172,7 +177,8 @@ impl<'a> Printer<'a> {
 
     fn run(mut self) -> Result<Body> {
         let p = self.program;
-        let slots = p.symbols.len() + p.inputs.len() + p.outputs.len() + usize::from(matches!(p.weights, Weights::Argument));
+        let slots =
+            p.symbols.len() + p.inputs.len() + p.outputs.len() + usize::from(matches!(p.weights, Weights::Argument));
         if slots > 0 {
             let ok = self.not_null("%args");
             self.require_status(&ok, Status::NullPointer);
@@ -242,24 +248,33 @@ impl<'a> Printer<'a> {
             self.body.line(format_args!("store i32 0, ptr %status, align 4"));
         }
         for (i, Step::Launch { kernel, buffers, symbols, tasks }) in p.steps.iter().enumerate() {
-            let k = p.kernels.get(*kernel).with_context(|| format!("step {i} launches kernel {kernel} of {}", p.kernels.len()))?;
+            let k = p
+                .kernels
+                .get(*kernel)
+                .with_context(|| format!("step {i} launches kernel {kernel} of {}", p.kernels.len()))?;
             let globals = k.buffers.iter().filter(|b| b.space == Space::Global).count();
             ensure!(
                 buffers.len() == globals && symbols.len() == k.symbols.len(),
                 "step {i} gives kernel `{}` {} buffers and {} symbols; it has {globals} and {}",
-                k.name, buffers.len(), symbols.len(), k.symbols.len()
+                k.name,
+                buffers.len(),
+                symbols.len(),
+                k.symbols.len()
             );
             let mut values = Vec::with_capacity(buffers.len() + symbols.len());
             for place in buffers {
                 values.push(match place {
                     Place::Input(n) => inputs.get(*n).cloned().with_context(|| format!("step {i} names input {n}"))?,
-                    Place::Output(n) => outputs.get(*n).cloned().with_context(|| format!("step {i} names output {n}"))?,
+                    Place::Output(n) => {
+                        outputs.get(*n).cloned().with_context(|| format!("step {i} names output {n}"))?
+                    }
                     Place::Workspace(offset) => {
                         let offset = self.dim(offset)?;
                         self.plus(workspace, &offset)
                     }
                     Place::Weights(offset) => {
-                        let offset = i64::try_from(*offset).with_context(|| format!("step {i}: offset {offset} into the weights"))?;
+                        let offset = i64::try_from(*offset)
+                            .with_context(|| format!("step {i}: offset {offset} into the weights"))?;
                         self.plus(weights, &int(I64, offset))
                     }
                 });

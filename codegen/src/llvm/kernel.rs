@@ -12,6 +12,7 @@ use kiln_ir::scalar::ReduceOp;
 use kiln_ir::{Class, DType};
 
 use super::Env;
+use super::convert::{half_bits, is_half};
 use super::text::{Body, Elem, LTy, MD_EMPTY, MD_LIKELY, ModuleText, Op, float, int};
 
 /// An i64 scalar.
@@ -94,13 +95,7 @@ impl<'a> Printer<'a> {
                 (format!(", !alias.scope !{own}, !noalias !{others}"), invariant)
             })
             .collect();
-        Printer {
-            kernel,
-            env,
-            body: Body::new(env.fp_flags()),
-            values: vec![None; kernel.types.len()],
-            notes,
-        }
+        Printer { kernel, env, body: Body::new(env.fp_flags()), values: vec![None; kernel.types.len()], notes }
     }
 
     fn function(&mut self) -> Result<()> {
@@ -128,12 +123,17 @@ impl<'a> Printer<'a> {
                 }
                 Space::Private => {
                     let n = buffer.layout.size.as_const().filter(|&n| n >= 0).with_context(|| {
-                        format!("private buffer `{}` has {} elements: the number must be a constant", buffer.name, buffer.layout.size)
+                        format!(
+                            "private buffer `{}` has {} elements: the number must be a constant",
+                            buffer.name, buffer.layout.size
+                        )
                     })?;
                     let elem = memory_type(buffer.dtype, 1);
                     self.body.allocas += &format!("  %b{i} = alloca [{n} x {elem}], align {}\n", buffer.align.max(64));
                 }
-                Space::Shared => bail!("buffer `{}` is shared by threads of a GPU block, which a CPU has not", buffer.name),
+                Space::Shared => {
+                    bail!("buffer `{}` is shared by threads of a GPU block, which a CPU has not", buffer.name)
+                }
             }
         }
         for i in 0..k.symbols.len() {
@@ -151,7 +151,10 @@ impl<'a> Printer<'a> {
     }
 
     fn value(&self, v: V) -> Result<&Value> {
-        self.values.get(v.0 as usize).and_then(Option::as_ref).with_context(|| format!("{v:?} is used before it is defined"))
+        self.values
+            .get(v.0 as usize)
+            .and_then(Option::as_ref)
+            .with_context(|| format!("{v:?} is used before it is defined"))
     }
 
     fn op(&self, v: V) -> Result<Op> {
@@ -166,7 +169,10 @@ impl<'a> Printer<'a> {
     fn register(&self, v: V) -> Result<LTy> {
         let t = *self.kernel.types.get(v.0 as usize).with_context(|| format!("{v:?} has no type"))?;
         ensure!(t.rows == 1, "{v:?} is a tile of {} rows; the machine level has none", t.rows);
-        ensure!(t.elem.is_plain() && !t.elem.is_complex() && t.lanes > 0, "{v:?} has the type {t}, which no register holds");
+        ensure!(
+            t.elem.is_plain() && !t.elem.is_complex() && t.lanes > 0,
+            "{v:?} has the type {t}, which no register holds"
+        );
         Ok(LTy::register(t.elem, t.lanes))
     }
 
@@ -181,7 +187,11 @@ impl<'a> Printer<'a> {
             match &stmt.inst {
                 Inst::For(f) => self.for_loop(f, &stmt.results)?,
                 Inst::If(c, a, b) => self.if_else(*c, a, b, &stmt.results)?,
-                Inst::Store { .. } | Inst::Scatter { .. } | Inst::Prefetch { .. } | Inst::Check { .. } | Inst::CallTile(_) => {
+                Inst::Store { .. }
+                | Inst::Scatter { .. }
+                | Inst::Prefetch { .. }
+                | Inst::Check { .. }
+                | Inst::CallTile(_) => {
                     self.effect(&stmt.inst)?;
                 }
                 inst => {
@@ -201,7 +211,10 @@ impl<'a> Printer<'a> {
         let (multiple, constant) = self.integer_facts(inst);
         let op = match inst {
             Inst::ConstInt(n) => int(ty, *n),
-            Inst::ConstFloat(x) => self.float_constant(self.dtype(result)?, ty, *x),
+            Inst::ConstFloat(x) => match self.dtype(result)? {
+                d if is_half(d) => int(ty, i64::from(half_bits(d, *x))),
+                _ => float(ty, *x),
+            },
             Inst::Sym(i) => {
                 ensure!((*i as usize) < self.kernel.symbols.len(), "there is no symbol {i}");
                 Op { ty, text: format!("%s{i}") }
@@ -254,7 +267,11 @@ impl<'a> Printer<'a> {
             }
             Inst::Slice(x, at) => {
                 let x = self.op(*x)?;
-                ensure!(at.checked_add(ty.lanes).is_some_and(|end| end <= x.ty.lanes), "{result:?} slices beyond {} lanes", x.ty.lanes);
+                ensure!(
+                    at.checked_add(ty.lanes).is_some_and(|end| end <= x.ty.lanes),
+                    "{result:?} slices beyond {} lanes",
+                    x.ty.lanes
+                );
                 slice(&mut self.body, &x, *at, ty)
             }
             Inst::ReduceLanes(op, x) => self.reduce_lanes(*op, *x)?,
@@ -290,14 +307,6 @@ impl<'a> Printer<'a> {
                 }
             }
             _ => (1, None),
-        }
-    }
-
-    fn float_constant(&self, d: DType, ty: LTy, x: f64) -> Op {
-        match d {
-            DType::F16 => int(ty, i64::from(half::f16::from_f64(x).to_bits())),
-            DType::BF16 => int(ty, i64::from(half::bf16::from_f64(x).to_bits())),
-            _ => float(ty, x),
         }
     }
 
@@ -375,14 +384,14 @@ impl<'a> Printer<'a> {
         let (scopes, invariant) = self.notes[buf.0 as usize].clone();
         let memory = memory_type(dtype, ty.lanes);
         let x = self.body.inst(memory, format_args!("load {memory}, ptr {address}, align {align}{scopes}{invariant}"));
-        Ok(self.from_memory(dtype, x))
+        Ok(self.loaded(dtype, x))
     }
 
-    fn from_memory(&mut self, dtype: DType, x: Op) -> Op {
+    fn loaded(&mut self, dtype: DType, x: Op) -> Op {
         if dtype.class() == Class::Bool { self.body.icmp("ne", &x, &int(x.ty, 0)) } else { x }
     }
 
-    fn to_memory(&mut self, dtype: DType, x: Op) -> Op {
+    fn stored(&mut self, dtype: DType, x: Op) -> Op {
         if dtype.class() == Class::Bool { self.body.convert("zext", &x, x.ty.with(Elem::I(8))) } else { x }
     }
 
@@ -410,10 +419,16 @@ impl<'a> Printer<'a> {
         for lane in 0..ty.lanes {
             let offset = self.lane(&offsets, lane);
             let address = self.address(buf, &offset)?;
-            let x = self.body.inst(elem, format_args!("load {elem}, ptr {address}, align {}{scopes}{invariant}", dtype.size()));
-            result = if ty.lanes == 1 { x } else { self.body.inst(memory, format_args!("insertelement {result}, {x}, i32 {lane}")) };
+            let x = self
+                .body
+                .inst(elem, format_args!("load {elem}, ptr {address}, align {}{scopes}{invariant}", dtype.size()));
+            result = if ty.lanes == 1 {
+                x
+            } else {
+                self.body.inst(memory, format_args!("insertelement {result}, {x}, i32 {lane}"))
+            };
         }
-        Ok(self.from_memory(dtype, result))
+        Ok(self.loaded(dtype, result))
     }
 
     fn lane(&mut self, x: &Op, lane: u16) -> Op {
@@ -428,7 +443,7 @@ impl<'a> Printer<'a> {
             Inst::Store { buf, index, value } => {
                 let (offset, value) = (self.offset(index)?, self.op(*value)?);
                 let dtype = self.buffer(*buf)?.dtype;
-                let value = self.to_memory(dtype, value);
+                let value = self.stored(dtype, value);
                 let address = self.address(*buf, &offset.op)?;
                 let align = self.align(*buf, offset.multiple)?;
                 let scopes = &self.notes[buf.0 as usize].0;
@@ -436,9 +451,14 @@ impl<'a> Printer<'a> {
             }
             Inst::Scatter { buf, offsets, value } => {
                 let (offsets, value) = (self.op(*offsets)?, self.op(*value)?);
-                ensure!(offsets.ty.lanes == value.ty.lanes, "scatters {} lanes to {} offsets", value.ty.lanes, offsets.ty.lanes);
+                ensure!(
+                    offsets.ty.lanes == value.ty.lanes,
+                    "scatters {} lanes to {} offsets",
+                    value.ty.lanes,
+                    offsets.ty.lanes
+                );
                 let dtype = self.buffer(*buf)?.dtype;
-                let value = self.to_memory(dtype, value);
+                let value = self.stored(dtype, value);
                 for lane in 0..value.ty.lanes {
                     let offset = self.lane(&offsets, lane);
                     let x = self.lane(&value, lane);
@@ -471,7 +491,9 @@ impl<'a> Printer<'a> {
     /// Fills the micro-kernel's argument block, fourteen 8-byte fields in the order of the runtime's `GemmTile`.
     fn call_tile(&mut self, c: &CallTile) -> Result<()> {
         let Some(tiles) = self.env.tiles else {
-            bail!("calls a runtime micro-kernel, which only code in this process can do; schedule it without call_tiles")
+            bail!(
+                "calls a runtime micro-kernel, which only code in this process can do; schedule it without call_tiles"
+            )
         };
         let address = tiles
             .address(c.rows, c.lanes)
@@ -513,11 +535,18 @@ impl<'a> Printer<'a> {
     // ---- control ----
 
     fn for_loop(&mut self, f: &For, results: &[V]) -> Result<()> {
-        ensure!(f.step > 0 && f.unroll > 0, "a loop has step {} and unroll {}: both must be positive", f.step, f.unroll);
+        ensure!(
+            f.step > 0 && f.unroll > 0,
+            "a loop has step {} and unroll {}: both must be positive",
+            f.step,
+            f.unroll
+        );
         ensure!(
             f.carried.len() == results.len() && f.carried.len() == f.body.yields.len(),
             "a loop carries {} values, yields {} and defines {}",
-            f.carried.len(), f.body.yields.len(), results.len()
+            f.carried.len(),
+            f.body.yields.len(),
+            results.len()
         );
         let (lo, hi) = (self.value(f.lo)?.clone(), self.value(f.hi)?.clone());
         let inits = f.carried.iter().map(|c| self.value(c.init).cloned()).collect::<Result<Vec<_>>>()?;
@@ -583,7 +612,8 @@ impl<'a> Printer<'a> {
                 next
             } else {
                 let ty = init.op.ty;
-                self.body.inst(ty, format_args!("phi {ty} [ {}, %{before} ], [ {}, %{latch} ]", init.op.text, next.text))
+                self.body
+                    .inst(ty, format_args!("phi {ty} [ {}, %{before} ], [ {}, %{latch} ]", init.op.text, next.text))
             };
             self.define(*r, op, 1, None);
         }
@@ -614,7 +644,9 @@ impl<'a> Printer<'a> {
         ensure!(
             then.yields.len() == results.len() && other.yields.len() == results.len(),
             "the sides of a conditional yield {} and {} values for {} results",
-            then.yields.len(), other.yields.len(), results.len()
+            then.yields.len(),
+            other.yields.len(),
+            results.len()
         );
         let cond = self.op(cond)?;
         let n = self.body.number();
@@ -632,7 +664,9 @@ impl<'a> Printer<'a> {
             let (a, b) = (&sides[0].1[i], &sides[1].1[i]);
             let ty = a.ty;
             ensure!(ty == b.ty, "the sides of a conditional yield {ty} and {}", b.ty);
-            let op = self.body.inst(ty, format_args!("phi {ty} [ {}, %{} ], [ {}, %{} ]", a.text, sides[0].0, b.text, sides[1].0));
+            let op = self
+                .body
+                .inst(ty, format_args!("phi {ty} [ {}, %{} ], [ {}, %{} ]", a.text, sides[0].0, b.text, sides[1].0));
             self.define(*r, op, 1, None);
         }
         Ok(())

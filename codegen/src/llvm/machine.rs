@@ -8,16 +8,18 @@ use inkwell::OptimizationLevel;
 use inkwell::context::Context;
 use inkwell::memory_buffer::MemoryBuffer;
 use inkwell::passes::PassBuilderOptions;
-use inkwell::targets::{CodeModel, FileType, InitializationConfig, RelocMode, Target as LlvmTarget, TargetMachine, TargetTriple};
+use inkwell::targets::{
+    CodeModel, FileType, InitializationConfig, RelocMode, Target as LlvmTarget, TargetMachine, TargetTriple,
+};
 
 use super::{Emit, Options};
 use crate::target::{Arch, Target};
 
 /// The passes over a module. Kernels arrive vectorized, unrolled and scheduled, so that no vectorizer and no unroller
-/// runs; what is left is common subexpressions, the arithmetic of addresses, and moving loads and address parts out
-/// of loops.
-const PIPELINE: &str =
-    "function(early-cse<memssa>,instcombine<no-verify-fixpoint>,loop-mssa(licm),early-cse<memssa>,instcombine<no-verify-fixpoint>,simplifycfg)";
+/// runs; what is left is the arithmetic of addresses, common subexpressions, and moving loads and address parts out of
+/// loops. Code generation alone would reach the same speed in matrix products, but takes longer on what is not
+/// simplified; a second round changes nothing (docs/performance.md has the times).
+const PIPELINE: &str = "function(instcombine<no-verify-fixpoint>,early-cse<memssa>,loop-mssa(licm),simplifycfg)";
 
 /// Registers the backends, once for the process.
 pub(super) fn initialize() {
@@ -64,9 +66,8 @@ pub(super) fn emit(text: &str, machine: &TargetMachine, options: &Options<'_>, e
         anyhow!("LLVM refuses the printed module, which is a bug of the code generator: {}", e.to_string())
     })?;
     if options.opt_level > 0 {
-        let pipeline = std::env::var("KILN_LLVM_PASSES").unwrap_or(PIPELINE.into());
         module
-            .run_passes(&pipeline, machine, PassBuilderOptions::create())
+            .run_passes(PIPELINE, machine, PassBuilderOptions::create())
             .map_err(|e| anyhow!("LLVM's passes failed: {}", e.to_string()))?;
     }
     let file = match emit {

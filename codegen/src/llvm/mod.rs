@@ -89,7 +89,12 @@ impl<'a> Env<'a> {
         let arm = target.arch == Arch::Aarch64;
         Env {
             target,
-            ops: Ops { halves: Halves { f16: arm || has_f16c(target) }, roundeven: arm || wide },
+            ops: Ops {
+                halves: Halves { f16: arm || has_f16c(target) },
+                roundeven: arm || wide,
+                ieee_max: arm,
+                fast: options.math_fast,
+            },
             // With 512-bit registers a gather is faster than 16 inserts; before that it is not.
             gather: target.vector_bytes >= 64,
             math_fast: options.math_fast,
@@ -142,7 +147,11 @@ pub fn compile_object(program: &Program, target: &Target, options: &Options<'_>)
     let mut module = ModuleText::new();
     let base = match &program.weights {
         Weights::Embedded(_) => {
-            ensure!(env.elf, "embedded weights need an ELF target, which `{}` is not: keep the weights in a file", target.triple);
+            ensure!(
+                env.elf,
+                "embedded weights need an ELF target, which `{}` is not: keep the weights in a file",
+                target.triple
+            );
             data::print_weights_placeholder(&mut module, prefix, options.export_weights);
             WeightsBase::Constant(format!("ptrtoint (ptr @{prefix}_weights to i64)"))
         }

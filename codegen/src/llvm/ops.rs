@@ -17,6 +17,10 @@ pub(super) struct Ops {
     /// The instruction set rounds to even whatever the current rounding mode (SSE4.1, NEON). Without it the libm
     /// function is called, and only `rint` is in every C99 libm.
     pub roundeven: bool,
+    /// One instruction computes IEEE 754-2019's maximum (NEON).
+    pub ieee_max: bool,
+    /// `--math fast`.
+    pub fast: bool,
 }
 
 impl Ops {
@@ -92,10 +96,10 @@ impl Ops {
             Class::Float if op == BinaryOp::NextAfter => next_after(self, b, d, x, y),
             Class::Float if is_half(d) => {
                 let (wx, wy) = (self.halves.widen(b, d, x), self.halves.widen(b, d, y));
-                let r = float_binary(b, op, &wx, &wy)?;
+                let r = float_binary(self, b, op, &wx, &wy)?;
                 Ok(self.halves.narrow(b, d, &r))
             }
-            Class::Float => float_binary(b, op, x, y),
+            Class::Float => float_binary(self, b, op, x, y),
             _ => bail!("`{op}` on {d} is not a machine operation"),
         }
     }
@@ -147,9 +151,7 @@ fn int_unary(b: &mut Body, op: UnaryOp, d: DType, x: &Op) -> Result<Op> {
     let zero = int(x.ty, 0);
     Ok(match op {
         Neg => b.bin("sub", &zero, x),
-        Abs if d.is_signed() => {
-            b.inst(x.ty, format_args!("call {} @llvm.abs.{}({x}, i1 false)", x.ty, x.ty.suffix()))
-        }
+        Abs if d.is_signed() => b.inst(x.ty, format_args!("call {} @llvm.abs.{}({x}, i1 false)", x.ty, x.ty.suffix())),
         Abs | Real | Conj => x.clone(),
         Sign if d.is_signed() => {
             let r = b.intrinsic("smax", &[x, &int(x.ty, -1)]);
@@ -238,7 +240,7 @@ fn int_division(b: &mut Body, op: BinaryOp, signed: bool, x: &Op, y: &Op) -> Op 
     }
 }
 
-fn float_binary(b: &mut Body, op: BinaryOp, x: &Op, y: &Op) -> Result<Op> {
+fn float_binary(ops: Ops, b: &mut Body, op: BinaryOp, x: &Op, y: &Op) -> Result<Op> {
     use BinaryOp::*;
     let zero = float(x.ty, 0.0);
     Ok(match op {
@@ -246,14 +248,7 @@ fn float_binary(b: &mut Body, op: BinaryOp, x: &Op, y: &Op) -> Result<Op> {
         Sub => b.fbin("fsub", x, y),
         Mul => b.fbin("fmul", x, y),
         Div => b.fbin("fdiv", x, y),
-        // y > x ? y : x is one x86 instruction and gives x if either is NaN; then only a NaN in y is left, a test that
-        // folds away where y is a constant. llvm.maximum, which also orders the zeros, takes twice as many.
-        Max | Min => {
-            let c = b.fcmp(if op == Max { "ogt" } else { "olt" }, y, x);
-            let r = b.select(&c, y, x);
-            let nan = b.fcmp("uno", y, y);
-            b.select(&nan, y, &r)
-        }
+        Max | Min => extremum(ops, b, op == Max, x, y),
         SquaredDifference => {
             let diff = b.fbin("fsub", x, y);
             b.fbin("fmul", &diff, &diff)
@@ -284,6 +279,50 @@ fn float_binary(b: &mut Body, op: BinaryOp, x: &Op, y: &Op) -> Result<Op> {
         }
         _ => bail!("`{op}` is not a machine operation: it must be expanded before the machine level"),
     })
+}
+
+/// Maximum or minimum: NaN if either is NaN, and +0 above -0, so that the order of the operands does not matter.
+///
+/// `p > q ? p : q` is one x86 instruction; it gives q where either is NaN or both are zeros. `llvm.maximum` there becomes
+/// five instructions, three of them blends of two steps each; the forms below are shorter, above all for a constant.
+fn extremum(ops: Ops, b: &mut Body, max: bool, x: &Op, y: &Op) -> Op {
+    if ops.ieee_max {
+        return b.intrinsic(if max { "maximum" } else { "minimum" }, &[x, y]);
+    }
+    let (x, y) = if x.as_float().is_some() { (y, x) } else { (x, y) };
+    let pick = |b: &mut Body, p: &Op, q: &Op| {
+        let c = b.fcmp(if max { "ogt" } else { "olt" }, p, q);
+        b.select(&c, p, q)
+    };
+    let constant = y.as_float().filter(|c| !c.is_nan());
+    let zero_matters = constant.is_none_or(|c| c == 0.0 && c.is_sign_positive() == max);
+    if constant.is_some() && (ops.fast || !zero_matters) {
+        return pick(b, y, x);
+    }
+    if constant.is_some() && max {
+        // max(x, +0): what is -0 yet becomes +0, nothing else changes.
+        let r = pick(b, y, x);
+        return b.inst(x.ty, format_args!("fadd {r}, {}", float(x.ty, 0.0).text));
+    }
+    if ops.fast {
+        // The freeze keeps LLVM from joining the two selections into one that is no maximum any more.
+        let r = pick(b, y, x);
+        let r = b.inst(x.ty, format_args!("freeze {r}"));
+        let nan = b.fcmp("uno", y, y);
+        return b.select(&nan, y, &r);
+    }
+    // Both orders, which differ at zeros and NaNs only: there the signs are joined (or: -0 wins, and: +0 wins), and a
+    // NaN stays one under `or`, whereas after `and` it is put back.
+    let bits = x.ty.with(Elem::I(x.ty.bits()));
+    let (p, q) = (pick(b, x, y), pick(b, y, x));
+    let (p, q) = (b.convert("bitcast", &p, bits), b.convert("bitcast", &q, bits));
+    let mut r = b.bin(if max { "and" } else { "or" }, &p, &q);
+    if max {
+        let nan = b.fcmp("uno", x, y);
+        let nan = b.convert("sext", &nan, bits);
+        r = b.bin("or", &r, &nan);
+    }
+    b.convert("bitcast", &r, x.ty)
 }
 
 /// The neighbour of x toward y: one step of the bits, whose order is that of the magnitudes.

@@ -83,6 +83,14 @@ pub(super) struct Op {
     pub text: String,
 }
 
+impl Op {
+    /// The value of a float constant.
+    pub fn as_float(&self) -> Option<f64> {
+        let hex = self.text.split("0x").nth(1).filter(|_| self.ty.is_float())?;
+        u64::from_str_radix(hex.trim_end_matches(')'), 16).ok().map(f64::from_bits)
+    }
+}
+
 impl std::fmt::Display for Op {
     /// With the type, as most instructions want their first operand.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {

@@ -155,7 +155,9 @@ impl Memory {
 
     fn bytes_mut(&mut self) -> &mut [u8] {
         // SAFETY: as above, and the borrow is exclusive.
-        unsafe { std::slice::from_raw_parts_mut((self.words.as_mut_ptr() as usize + self.start) as *mut u8, self.bytes) }
+        unsafe {
+            std::slice::from_raw_parts_mut((self.words.as_mut_ptr() as usize + self.start) as *mut u8, self.bytes)
+        }
     }
 
     /// The contents as f32.
