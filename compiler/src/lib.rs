@@ -1,1 +1,2 @@
 //! Kiln.
+pub mod import;

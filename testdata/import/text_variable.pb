@@ -1,0 +1,4 @@
+
+quote " back \''"
+tab	new
+lineÿÿÿÿ2quote " back \@H
