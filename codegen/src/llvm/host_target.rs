@@ -14,7 +14,7 @@ pub fn host_target() -> Target {
     let has = |f: &str| features.split(',').any(|x| x.strip_prefix('+') == Some(f));
     let arm = cfg!(target_arch = "aarch64");
     let avx512 = ["avx512f", "avx512bw", "avx512dq", "avx512vl"].iter().all(|f| has(f));
-    let vector_bytes = match (avx512, full_vectors_only: false, has("avx2")) {
+    let vector_bytes = match (avx512, has("avx2")) {
         (true, _) => 64,
         (false, true) => 32,
         _ => 16,

@@ -146,7 +146,8 @@ fn pack(f: &Function, s: &Sides, panel: u16) -> Option<(Value, Layout)> {
     Some((s.lane_operand, Layout::packed(&dims)))
 }
 
-/// Rows and lanes of the accumulator tile. Accumulators, one panel row and a broadcast must fit the registers; among the
+/// Rows and lanes of the accumulator tile. Accumulators, one panel row and a broadcast leave a register free (with none free
+/// the compiler may spill, see docs/performance.md); among the
 /// fitting tiles the one with the lowest estimated time over the whole extents wins.
 pub fn register_tile(target: &Target, elem: DType, m: Option<i64>, n: Option<i64>) -> (u16, u16) {
     let v = i64::from(target.lanes(elem));
@@ -158,7 +159,7 @@ pub fn register_tile(target: &Target, elem: DType, m: Option<i64>, n: Option<i64
             break;
         }
         for rows in 1..=14i64 {
-            if rows * vectors + vectors + 1 > registers {
+            if rows * vectors + vectors + 1 >= registers {
                 continue;
             }
             let time = cover(m, rows, |r| cover(n, vectors * v, |l| tile_time(r, (l as f64 / v as f64).ceil())));

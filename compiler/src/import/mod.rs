@@ -15,6 +15,7 @@
 pub mod build;
 pub mod checkpoint;
 pub mod config;
+pub mod convert;
 pub mod dtype;
 pub mod error;
 pub mod feeds;
