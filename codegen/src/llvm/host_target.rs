@@ -30,6 +30,7 @@ pub fn host_target() -> Target {
         l1: cache_bytes(1).unwrap_or(32 << 10),
         l2: cache_bytes(2).unwrap_or(512 << 10),
         call_tiles: false,
+        full_vectors_only: false,
         features,
     }
 }
