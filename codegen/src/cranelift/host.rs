@@ -1,7 +1,7 @@
 //! Prints the host program: `PREFIX_run`, which checks its arguments and launches the kernels in order, and
 //! `PREFIX_workspace_size`.
 //!
-//! Argument checks, in this order, each with its status of the runtime's table:
+//! Argument checks, in this order, each with its status of the runtime's table ([`kiln_rt::status`]):
 //! 1. `args` is null: null pointer;
 //! 2. a symbol is outside its bounds: bad dimension;
 //! 3. the pointer of an input or output is null, unless its size is the constant 0: null pointer;
@@ -26,18 +26,11 @@ use cranelift_codegen::ir::{
 use cranelift_frontend::{FunctionBuilder, FunctionBuilderContext};
 use kiln_ir::loops::{Block, Inst, Kernel};
 use kiln_ir::{Atom, Dim, Symbol};
+use kiln_rt::Status;
 
 use super::kernel::Printed;
 use super::value::{Emit, Facts};
 use crate::program::{Place, Program, Step, Weights};
-
-/// Codes of the runtime's status table that the host program itself reports.
-mod status {
-    pub const NULL_POINTER: i64 = 1;
-    pub const BAD_DIM: i64 = 2;
-    pub const WORKSPACE_MISALIGNED: i64 = 3;
-    pub const WEIGHTS_MISSING: i64 = 4;
-}
 
 /// Alignment of the workspace.
 const WORKSPACE_ALIGN: i64 = 64;
@@ -228,6 +221,10 @@ impl<'a, 'e, 'f> Host<'a, 'e, 'f> {
         label
     }
 
+    fn exit_with_status(&mut self, status: Status) -> Label {
+        self.exit_with(types::I32, i64::from(status.code()))
+    }
+
     fn finish_exits(&mut self) {
         for (label, ty, value) in std::mem::take(&mut self.exits) {
             self.e.b.switch_to_block(label);
@@ -287,9 +284,9 @@ impl<'a, 'e, 'f> Host<'a, 'e, 'f> {
 
     fn check_arguments(&mut self, workspace: Value) -> Result<()> {
         let program = self.program;
-        let null = self.exit_with(types::I32, status::NULL_POINTER);
+        let null = self.exit_with_status(Status::NullPointer);
         self.refuse_null(self.args, null);
-        let bad_dim = self.exit_with(types::I32, status::BAD_DIM);
+        let bad_dim = self.exit_with_status(Status::BadDim);
         self.symbols(bad_dim)?;
         let inputs = program.inputs.iter().enumerate().map(|(i, p)| (self.input_slot(i), p));
         let outputs = program.outputs.iter().enumerate().map(|(i, p)| (self.output_slot(i), p));
@@ -299,13 +296,13 @@ impl<'a, 'e, 'f> Host<'a, 'e, 'f> {
             self.refuse_null(p, null);
         }
         if matches!(program.weights, Weights::Argument) {
-            let missing = self.exit_with(types::I32, status::WEIGHTS_MISSING);
+            let missing = self.exit_with_status(Status::WeightsMissing);
             let p = self.pointer(self.weights_slot());
             self.refuse_null(p, missing);
         }
         if !program.workspace.is(0) {
             self.refuse_null(workspace, null);
-            let misaligned = self.exit_with(types::I32, status::WORKSPACE_MISALIGNED);
+            let misaligned = self.exit_with_status(Status::WorkspaceMisaligned);
             let mask = self.e.int(types::I64, WORKSPACE_ALIGN - 1);
             let low = self.e.ins().band(workspace, mask);
             let zero = self.e.int(types::I64, 0);

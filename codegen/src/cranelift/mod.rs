@@ -56,6 +56,15 @@ pub struct TileSymbol {
     pub address: usize,
 }
 
+/// The micro-kernels of the widest instruction set that this machine has.
+pub fn host_tiles() -> Vec<TileSymbol> {
+    let symbol = |k: &kiln_rt::ukernel::GemmKernel<f32>| {
+        let (rows, lanes) = (u16::try_from(k.shape.mr).ok()?, u16::try_from(k.shape.nr).ok()?);
+        Some(TileSymbol { rows, lanes, name: k.symbol.to_owned(), address: (k.run as *const ()).expose_provenance() })
+    };
+    kiln_rt::ukernel::select().gemm_f32().iter().filter_map(symbol).collect()
+}
+
 /// Lanes of the vector of an element type that fills a register; bool has the masks of all of them.
 ///
 /// Other powers of two print as several registers or part of one (an i64x4 index vector for f32x4, the i8x4 that an

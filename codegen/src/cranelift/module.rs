@@ -70,8 +70,9 @@ impl Job<'_> {
         let printed = self.print(number, scratch)?;
         context.clear();
         context.func = printed.function;
-        let code = context.compile(&**self.isa, &mut ControlPlane::default()).map_err(|e| anyhow!("{:?}", e.inner));
-        let code = code.with_context(|| format!("Cranelift refuses `{}`", function_name(self.program, number)))?;
+        let code = context.compile(&**self.isa, &mut ControlPlane::default()).map(|_| ()).map_err(|e| anyhow!("{:?}", e.inner));
+        code.with_context(|| format!("Cranelift refuses `{}`", function_name(self.program, number)))?;
+        let code = context.compiled_code().context("no code")?;
         let align = u64::from(code.buffer.alignment);
         let relocs = code.buffer.relocs().iter().map(|r| ModuleReloc::from_mach_reloc(r, &context.func, FuncId::from_u32(number)));
         Ok(Compiled { code: code.code_buffer().to_vec(), align, relocs: relocs.collect(), externals: printed.externals })

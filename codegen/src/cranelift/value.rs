@@ -152,7 +152,7 @@ fn signed_order(cc: IntCC) -> Option<IntCC> {
 }
 
 /// What the printer must know of the instruction set.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy)]
 pub(super) struct Facts {
     /// Fused multiply-add on scalars and vectors.
     pub fma: bool,
