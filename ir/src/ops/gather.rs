@@ -6,6 +6,7 @@
 //! combiner takes.
 //! Evaluation: E3 an index is outside the operand; negative indices do not count from the end, as in TensorFlow.
 
+use std::fmt::{Debug, Display};
 use std::sync::Arc;
 
 use anyhow::{Context, Result, bail};
@@ -68,10 +69,10 @@ impl ScatterMode {
 }
 
 /// `indices[0, 1] = 5 is not in [0, 3)`, for the flat place of an index.
-fn outside(op: &'static str, indices: &Tensor, at: usize, value: &dyn std::fmt::Debug, limit: &dyn std::fmt::Display) -> OpError {
+fn outside(op: &'static str, shape: &[usize], at: usize, value: &dyn Debug, limit: &dyn Display) -> OpError {
     let mut place = Vec::new();
     let mut rest = at;
-    for &d in indices.shape().iter().rev() {
+    for &d in shape.iter().rev() {
         place.insert(0, rest % d.max(1));
         rest /= d.max(1);
     }
@@ -107,7 +108,7 @@ impl Op for Gather {
         let at = x[1].to_i64s().unwrap_or_default();
         for (i, &n) in at.iter().enumerate() {
             if n < 0 || n as u64 >= limit as u64 {
-                return Err(outside("gather", x[1], i, &n, &format!("[0, {limit})")));
+                return Err(outside("gather", x[1].shape(), i, &n, &format!("[0, {limit})")));
             }
         }
         let runs = |emit: super::shape::Emit<'_>| self.runs(x[0].shape(), x[1].shape(), &at, emit);
@@ -196,7 +197,6 @@ fn nd_shape(op: &'static str, x: &TensorType, indices: &TensorType) -> Result<(V
 fn nd_places(op: &'static str, shape: &[usize], indices: &Tensor) -> Result<Vec<usize>, OpError> {
     let k = indices.shape().last().copied().unwrap_or(0);
     let stride = super::shape::strides(shape);
-    let inner: usize = shape[k..].iter().product();
     if k == 0 {
         return Ok(vec![0; indices.shape()[..indices.shape().len() - 1].iter().product()]);
     }
@@ -206,13 +206,10 @@ fn nd_places(op: &'static str, shape: &[usize], indices: &Tensor) -> Result<Vec<
         .map(|(row, place)| {
             let inside = |(&i, &d): (&i64, &usize)| i >= 0 && (i as u64) < d as u64;
             if !place.iter().zip(shape).all(inside) {
-                let rows = indices.shape()[..indices.shape().len() - 1].to_vec();
-                let rows = Tensor::zeros(DType::U8, &rows);
-                return Err(outside(op, &rows, row, &place, &format!("the shape {shape:?}")));
+                let rows = &indices.shape()[..indices.shape().len() - 1];
+                return Err(outside(op, rows, row, &place, &format!("the shape {shape:?}")));
             }
-            let first: usize = place.iter().zip(&stride).map(|(&i, s)| i as usize * s).sum();
-            debug_assert!(inner == 0 || first % inner == 0, "a place starts a whole slice");
-            Ok(first)
+            Ok(place.iter().zip(&stride).map(|(&i, s)| i as usize * s).sum())
         })
         .collect()
 }
@@ -344,7 +341,7 @@ impl Op for Scatter {
 /// Maximum and minimum: the cotangent of an element is shared equally by all that attain it.
 fn share_among_equals(b: &mut Builder, x: Value, indices: Value, updates: Value, y: Value, g: Value) -> Result<(Value, Value)> {
     let dtype = b.ty(g).dtype;
-    let mut indicator = |b: &mut Builder, a, c| {
+    let indicator = |b: &mut Builder, a, c| {
         let equal = b.compare(CompareOp::Eq, a, c)?;
         b.cast(dtype, equal)
     };
@@ -382,6 +379,31 @@ fn tf_gather_v2(cx: &mut TfCx<'_>) -> Result<Vec<Value>> {
     gather(cx, axis, batch)
 }
 
+/// Operands: lists of indices, as many of data. Row `r` of the result is the data row whose index is `r`, the last one if
+/// there are several. The indices are constants here, so this is a concatenation and one gather.
+fn tf_dynamic_stitch(cx: &mut TfCx<'_>) -> Result<Vec<Value>> {
+    let n = cx.inputs.len() / 2;
+    let (mut rows, mut from, mut at) = (Vec::new(), Vec::<Option<i64>>::new(), 0i64);
+    for k in 0..n {
+        let (lead, data, ty) = (cx.ty(k)?.rank(), cx.input(n + k)?, cx.ty(n + k)?);
+        let Some(inner) = ty.shape.get(lead..) else { bail!("data {k} is {ty} under indices of rank {lead}") };
+        for index in cx.const_ints(k).context("the places of a stitch must be known")? {
+            let index = usize::try_from(index).ok().filter(|&i| i < 1 << 24).with_context(|| format!("index {index}"))?;
+            if from.len() <= index {
+                from.resize(index + 1, None);
+            }
+            from[index] = Some(at);
+            at += 1;
+        }
+        let flat = [&[Dim::product(&ty.shape[..lead])], inner].concat();
+        rows.push(cx.b.reshape(data, &flat)?);
+    }
+    let Some(from) = from.iter().copied().collect::<Option<Vec<i64>>>() else { bail!("no index names some rows") };
+    let all = concat(cx.b, &rows, 0)?;
+    let from = cx.b.constant(Tensor::of(&[from.len()], &from))?;
+    Ok(vec![cx.b.push(Gather { axis: 0, batch_dims: 0 }, &[all, from])?])
+}
+
 /// Operands: indices, updates, shape.
 fn tf_scatter_nd(cx: &mut TfCx<'_>) -> Result<Vec<Value>> {
     let (at, updates, shape) = (indices(cx, 0)?, cx.input(1)?, cx.dims_input(2)?);
@@ -414,6 +436,8 @@ pub const OPS: &[OpDef] = &[
         tf: &[
             TfBinding { op: "Gather", read: |cx| gather(cx, 0, 0) },
             TfBinding { op: "GatherV2", read: tf_gather_v2 },
+            TfBinding { op: "DynamicStitch", read: tf_dynamic_stitch },
+            TfBinding { op: "ParallelDynamicStitch", read: tf_dynamic_stitch },
             // Operand 0 is the variable's value by now.
             TfBinding {
                 op: "ResourceGather",

@@ -97,9 +97,11 @@ fn diagonal_of(b: &mut Builder, x: Value, k: i64) -> Result<Value> {
 
 /// The diagonal that a V2 or V3 op names: operand `i`, one number.
 fn one_diagonal(cx: &TfCx<'_>, i: usize) -> Result<i64> {
+    // TensorFlow counts diagonals in i32; a larger number names none.
+    let near = |k: i64| i32::try_from(k).is_ok_and(|k| k > i32::MIN);
     match cx.const_ints(i)?[..] {
-        [k] => Ok(k),
-        [lower, upper] if lower == upper => Ok(lower),
+        [k] if near(k) => Ok(k),
+        [lower, upper] if lower == upper && near(lower) => Ok(lower),
         ref band => bail!("operand {i} names the diagonals {band:?}: only a single diagonal is supported"),
     }
 }
@@ -109,14 +111,17 @@ fn matrix_diag(cx: &mut TfCx<'_>, full: bool) -> Result<Vec<Value>> {
     let (diagonal, ty) = (cx.input(0)?, cx.ty(0)?);
     let Some((length, batch)) = ty.shape.split_last() else { bail!("a diagonal is a vector, not a scalar") };
     let k = if full { one_diagonal(cx, 1)? } else { 0 };
-    let side = |cx: &TfCx<'_>, i: usize, beyond: i64| -> Result<Dim> {
-        match cx.dims_input(i)?.first() {
-            Some(d) if !d.is(-1) => Ok(d.clone()),
-            _ => Ok(length.clone() + Dim::from(beyond.max(0))),
-        }
-    };
     let (rows, columns, padding) = if full {
-        (side(cx, 2, -k)?, side(cx, 3, k)?, cx.input(4)?)
+        let given = |i: usize| Ok::<_, anyhow::Error>(cx.dims_input(i)?.first().filter(|d| !d.is(-1)).cloned());
+        // Left out, both: a square; one: the least that holds the diagonal.
+        let (down, right) = (length.clone() + Dim::from((-k).max(0)), length.clone() + Dim::from(k.max(0)));
+        match (given(2)?, given(3)?) {
+            (None, None) => {
+                let side = length.clone() + Dim::from(k.saturating_abs());
+                (side.clone(), side, cx.input(4)?)
+            }
+            (rows, columns) => (rows.unwrap_or(down), columns.unwrap_or(right), cx.input(4)?),
+        }
     } else {
         (length.clone(), length.clone(), cx.b.scalar(ty.dtype, 0.0)?)
     };

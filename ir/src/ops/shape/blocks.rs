@@ -108,7 +108,7 @@ fn tf_space_to_depth(cx: &mut TfCx<'_>) -> Result<Vec<Value>> {
         bail!("blocks of {n} x {n} of {ty}: takes rank 4 and a block of at least 2");
     }
     let d = &ty.shape;
-    let (height, width, depth) = (divide(&d[h], n)?, divide(&d[w], n)?, d[channel].clone() * Dim::from(n * n));
+    let (height, width, depth) = (divide(&d[h], n)?, divide(&d[w], n)?, d[channel].clone() * Dim::from(n) * Dim::from(n));
     let (n, c) = (Dim::from(n), d[channel].clone());
     let (split, perm, joined) = if channel == 3 {
         let split = [d[0].clone(), height.clone(), n.clone(), width.clone(), n, c];
@@ -128,7 +128,7 @@ fn tf_depth_to_space(cx: &mut TfCx<'_>) -> Result<Vec<Value>> {
         bail!("blocks of {n} x {n} of {ty}: takes rank 4 and a block of at least 2");
     }
     let d = &ty.shape;
-    let c = divide(&d[channel], n * n)?;
+    let c = divide(&d[channel], n.saturating_mul(n))?;
     let n = Dim::from(n);
     let (height, width) = (d[h].clone() * n.clone(), d[w].clone() * n.clone());
     let (split, perm, joined) = if channel == 3 {

@@ -53,7 +53,8 @@ fn tf_range(cx: &mut TfCx<'_>) -> Result<Vec<Value>> {
             bail!("a range from {start} with step {step} never reaches its limit");
         }
         let i = index(cx.b, at_least_zero(&span.ceil_div(step.saturating_abs())), dtype)?;
-        let scaled = if step == 1 { i } else { cx.b.binary_scalar(BinaryOp::Mul, i, step as f64)? };
+        let by = dim_value(cx.b, &delta, dtype)?;
+        let scaled = if step == 1 { i } else { cx.b.binary(BinaryOp::Mul, i, by)? };
         if start.is(0) {
             scaled
         } else {

@@ -94,6 +94,14 @@ pub(crate) fn concat(b: &mut Builder, parts: &[Value], axis: usize) -> Result<Va
     }
 }
 
+/// A number of parts from an attribute: no more than a node can have outputs.
+fn part_count(num: i64) -> Result<usize> {
+    match usize::try_from(num) {
+        Ok(n) if n <= 1 << 20 => Ok(n),
+        _ => bail!("{num} parts"),
+    }
+}
+
 /// The values of `x` between neighbouring `sizes` along an axis.
 fn split(cx: &mut TfCx<'_>, x: Value, axis: usize, sizes: &[Dim]) -> Result<Vec<Value>> {
     let shape = cx.b.ty(x).shape.clone();
@@ -136,26 +144,26 @@ fn tf_pack(cx: &mut TfCx<'_>) -> Result<Vec<Value>> {
 }
 
 fn tf_unpack(cx: &mut TfCx<'_>) -> Result<Vec<Value>> {
-    let (x, ty, num) = (cx.input(0)?, cx.ty(0)?, cx.int("num")?);
+    let (x, ty, num) = (cx.input(0)?, cx.ty(0)?, part_count(cx.int("num")?)?);
     let axis = normalize_axis(cx.int("axis")?, ty.rank())?;
-    if num < 0 || !may_equal(&ty.shape[axis], &Dim::from(num)) {
+    if !may_equal(&ty.shape[axis], &Dim::from(num)) {
         bail!("axis {axis} of {ty} does not hold {num} parts");
     }
-    let parts = split(cx, x, axis, &vec![Dim::from(1); num as usize])?;
+    let parts = split(cx, x, axis, &vec![Dim::from(1); num])?;
     let mut shape = ty.shape;
     shape.remove(axis);
     parts.into_iter().map(|p| cx.b.reshape(p, &shape)).collect()
 }
 
 fn tf_split(cx: &mut TfCx<'_>) -> Result<Vec<Value>> {
-    let (x, ty, num) = (cx.input(1)?, cx.ty(1)?, cx.int("num_split")?);
+    let (x, ty, num) = (cx.input(1)?, cx.ty(1)?, part_count(cx.int("num_split")?)?);
     let axis = one_axis(cx, 0, ty.rank())?;
     let extent = &ty.shape[axis];
-    if num <= 0 || extent.floor_mod(&Dim::from(num)).as_const().is_some_and(|rest| rest != 0) {
+    if num == 0 || extent.floor_mod(&Dim::from(num)).as_const().is_some_and(|rest| rest != 0) {
         bail!("axis {axis} of {ty} does not split into {num} equal parts");
     }
     let size = extent.floor_div(&Dim::from(num));
-    split(cx, x, axis, &vec![size; num as usize])
+    split(cx, x, axis, &vec![size; num])
 }
 
 fn tf_split_v(cx: &mut TfCx<'_>) -> Result<Vec<Value>> {

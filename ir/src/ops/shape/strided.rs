@@ -61,6 +61,11 @@ fn bit(mask: i64, i: usize) -> bool {
 /// The elements of an integer vector, `None` where they are computed at run time: a vector packed from known and
 /// unknown scalars is looked through.
 fn elements(b: &Builder, v: Value) -> Result<Vec<Option<Dim>>> {
+    elements_within(b, v, 4)
+}
+
+/// [`elements`] through at most `depth` nodes: a Pack is two.
+fn elements_within(b: &Builder, v: Value, depth: usize) -> Result<Vec<Option<Dim>>> {
     if let Some(d) = b.as_dims(v) {
         return Ok(d.elems.iter().cloned().map(Some).collect());
     }
@@ -71,8 +76,9 @@ fn elements(b: &Builder, v: Value) -> Result<Vec<Option<Dim>>> {
     if let Some(node) = b.func.def_node(v)
         && (node.op.is::<Concat>().is_some() || node.op.is::<Reshape>().is_some())
         && ty.rank() == 1
+        && depth > 0
     {
-        let parts: Result<Vec<_>> = node.inputs.iter().map(|&part| elements(b, part)).collect();
+        let parts: Result<Vec<_>> = node.inputs.iter().map(|&part| elements_within(b, part, depth - 1)).collect();
         return Ok(parts?.concat());
     }
     let n = ty.static_shape().map(|s| s.iter().product()).with_context(|| format!("an index vector of type {ty}"))?;
