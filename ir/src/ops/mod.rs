@@ -1,9 +1,14 @@
 //! The ops, one file a family. [`ALL`] lists every op once: the text form, the importer, `kiln ops` and the docs read it.
 
 pub mod constant;
+pub mod contract;
 pub mod gather;
+pub mod nn;
 pub mod pointwise;
+pub mod reduce;
 pub mod shape;
+mod wide;
+pub mod window;
 
 use std::collections::HashMap;
 use std::sync::LazyLock;
@@ -23,10 +28,14 @@ pub const ALL: &[&[OpDef]] = &[
     shape::repeat::OPS,
     shape::roll::OPS,
     gather::OPS,
+    reduce::OPS,
+    contract::OPS,
+    window::OPS,
+    nn::OPS,
 ];
 
 /// Import rules of TensorFlow ops that are compositions of several ops here, and so belong to none of them.
-pub const COMPOSED: &[&[TfBinding]] = &[shape::fill::TF, shape::blocks::TF, shape::band::TF];
+pub const COMPOSED: &[&[TfBinding]] = &[shape::fill::TF, shape::blocks::TF, shape::band::TF, nn::tf::TF];
 
 /// Every import rule.
 pub fn tf_bindings() -> impl Iterator<Item = &'static TfBinding> {
