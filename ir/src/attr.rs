@@ -1,5 +1,6 @@
 //! Attributes of ops as data: what the text form prints and parses, and what CSE compares.
 
+use std::borrow::Cow;
 use std::fmt;
 
 use crate::{DType, Dim, Tensor};
@@ -29,9 +30,9 @@ pub enum Attr {
     Func(usize),
 }
 
-/// Attributes in printing order.
+/// Attributes in printing order; names are borrowed but where a parser read them.
 #[derive(Clone, Debug, Default)]
-pub struct Attrs(pub Vec<(&'static str, Attr)>);
+pub struct Attrs(pub Vec<(Cow<'static, str>, Attr)>);
 
 impl Attrs {
     /// No attributes.
@@ -41,7 +42,7 @@ impl Attrs {
 
     /// Appends an attribute.
     pub fn with(mut self, name: &'static str, value: Attr) -> Attrs {
-        self.0.push((name, value));
+        self.0.push((name.into(), value));
         self
     }
 

@@ -172,7 +172,11 @@ mod tests {
     use super::*;
 
     fn dims() -> impl Strategy<Value = Dim> {
-        let leaf = prop_oneof![any::<i64>().prop_map(Dim::from), (-9i64..9).prop_map(Dim::from), "[a-c]".prop_map(|s| Dim::sym(&s))];
+        let leaf = prop_oneof![
+            any::<i64>().prop_map(Dim::from),
+            (-9i64..9).prop_map(Dim::from),
+            "[a-c]".prop_map(|s| Dim::sym(&s))
+        ];
         leaf.prop_recursive(4, 24, 2, |d| {
             prop_oneof![
                 (d.clone(), d.clone()).prop_map(|(x, y)| x + y),
