@@ -24,7 +24,6 @@ pub fn host_target() -> Target {
         triple,
         cpu,
         vector_bytes,
-        full_vectors_only: false,
         vector_registers: if avx512 || arm { 32 } else { 16 },
         fma: arm || has("fma"),
         l1: cache_bytes(1).unwrap_or(32 << 10),

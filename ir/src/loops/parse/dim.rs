@@ -10,25 +10,6 @@ use crate::Dim;
 /// The most terms that a polynomial in text may expand to: `(a + b)*(a + b)*..` grows exponentially.
 pub const MAX_TERMS: usize = 1024;
 
-impl Dim {
-    /// The dimension that a text denotes.
-    pub fn parse(text: &str) -> Result<Dim, ParseError> {
-        let mut c = Cursor::new(text)?;
-        let d = c.dim()?;
-        if c.peek.token != Token::End {
-            return Err(c.expected("the end of the dimension"));
-        }
-        Ok(d)
-    }
-}
-
-impl std::str::FromStr for Dim {
-    type Err = ParseError;
-    fn from_str(s: &str) -> Result<Dim, ParseError> {
-        Dim::parse(s)
-    }
-}
-
 /// The dimension at the start of a text, and how many bytes of the text it takes. What follows it must start with a
 /// token of the text forms (a comma, a bracket, a word).
 pub fn parse_dim_prefix(text: &str) -> Result<(Dim, usize), ParseError> {
@@ -223,8 +204,8 @@ impl<'a> Cursor<'a> {
                 match name.as_str() {
                     "floordiv" if b.as_const().is_some_and(|n| n <= 0) => Err(divisor_at),
                     "floordiv" => Ok(a.floor_div(&b)),
-                    "min" => Ok(Dim::min(&a, &b)),
-                    "max" => Ok(Dim::max(&a, &b)),
+                    "min" => Ok(a.smaller(&b)),
+                    "max" => Ok(a.larger(&b)),
                     _ => {
                         Err(ParseError { message: format!("expected floordiv, min or max, found `{name}`"), ..at })
                     }
@@ -258,6 +239,13 @@ fn combine(
 mod tests {
     use super::*;
 
+    /// The dimension that a whole text denotes.
+    fn parse(text: &str) -> Result<Dim, ParseError> {
+        let mut c = Cursor::new(text)?;
+        let d = c.dim()?;
+        if c.peek.token == Token::End { Ok(d) } else { Err(c.expected("the end of the dimension")) }
+    }
+
     #[test]
     fn printed_dimensions_read_back() {
         for text in [
@@ -271,11 +259,11 @@ mod tests {
             "min(b, n)",
             "max(b - 1, 0) + min(4, n)",
         ] {
-            let d = Dim::parse(text).unwrap();
-            assert_eq!(Dim::parse(&d.to_string()).unwrap(), d, "{text}");
+            let d = parse(text).unwrap();
+            assert_eq!(parse(&d.to_string()).unwrap(), d, "{text}");
         }
-        assert_eq!(Dim::parse("2*b + 1").unwrap().to_string(), "2*b + 1");
-        assert_eq!(Dim::parse("(b + 1)*(b - 1)").unwrap(), Dim::sym("b") * Dim::sym("b") - Dim::from(1i64));
+        assert_eq!(parse("2*b + 1").unwrap().to_string(), "2*b + 1");
+        assert_eq!(parse("(b + 1)*(b - 1)").unwrap(), Dim::sym("b") * Dim::sym("b") - Dim::from(1i64));
     }
 
     #[test]
@@ -295,10 +283,10 @@ mod tests {
             ("9223372036854775807*2", "1:20: this dimension does not fit i64"),
             ("9223372036854775808", "1:1: `9223372036854775808` does not fit i64"),
         ] {
-            assert_eq!(Dim::parse(text).unwrap_err().to_string(), message);
+            assert_eq!(parse(text).unwrap_err().to_string(), message);
         }
-        assert!(Dim::parse(&"(".repeat(100_000)).unwrap_err().message.contains("nested deeper"));
+        assert!(parse(&"(".repeat(100_000)).unwrap_err().message.contains("nested deeper"));
         let wide = format!("({})", ["a", "b", "c", "d", "e", "f"].join(" + "));
-        assert!(Dim::parse(&[wide.as_str(); 12].join("*")).unwrap_err().message.contains("terms"));
+        assert!(parse(&[wide.as_str(); 12].join("*")).unwrap_err().message.contains("terms"));
     }
 }
