@@ -9,6 +9,7 @@ import json
 import os
 import pathlib
 import random
+import re
 import shutil
 
 os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
@@ -436,7 +437,7 @@ node {
     'st'
   attr { key: "value" value { tensor < dtype: DT_FLOAT tensor_shape { dim { size: 0x2 } dim { size: 03 } }
     float_val: [1, -inf, nan, 1.5e+1f, .5, 2.] > } };
-  attr: { key: "text", value: { s: "\001\x41\n\t\\\"\?\'\303\251\u00e9\U0001F600\7z" } }
+  attr: { key: "text", value: { s: "\001\x41\n\t\\\"\'\303\251\u00e9\U0001F600\7z" } }
   attr { key: "list" value { list { i: [-1, 0xff, 010] i: 9223372036854775807 i: -9223372036854775808 type: [DT_HALF, 3] b: [true, f, 1] } } }
   experimental_debug_info { original_node_names: "ignored" nested < some: [1, -2.5e3, x] more [{a: 2}, <b: 'c' "d">] [ext.name/Type] { x: -inf } > }
 }
@@ -464,7 +465,7 @@ def texts():
             fill(message, rng, limit)
         (OUT / f"text_{name}.pb").write_bytes(message.SerializeToString(deterministic=True))
         (OUT / f"text_{name}.pbtxt").write_text(text_format.MessageToString(message))
-    graph = text_format.Parse(TRICKY.replace("nested < some: [1, -2.5e3, x] more [{a: 2}, <b: 'c' "d">] [ext.name/Type] { x: -inf } >", ""), graph_pb2.GraphDef())
+    graph = text_format.Parse(re.sub("nested <.*>", "", TRICKY), graph_pb2.GraphDef())  # TensorFlow does not skip the unknown
     (OUT / "tricky.pbtxt").write_text(TRICKY)
     (OUT / "tricky.pb").write_bytes(graph.SerializeToString(deterministic=True))
 

@@ -1,7 +1,7 @@
 //! The importer's error: which file, which place in it, which node, and what is wrong.
 //!
-//! Every message can be read alone; [`ImportError::in_file`] adds the file's name where a part that does
-//! not know it (a tensor, a graph) has failed.
+//! Every message is whole: it includes the errors behind it, which are therefore no `source`.
+//! [`ImportError::in_file`] adds the file's name where a part that does not know it (a tensor, a graph) has failed.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -14,22 +14,20 @@ pub type Result<T, E = ImportError> = std::result::Result<T, E>;
 #[non_exhaustive]
 pub enum ImportError {
     /// A file or folder could not be read.
-    #[error("{}: {source}", path.display())]
+    #[error("{}: {error}", path.display())]
     Io {
         /// The file.
         path: PathBuf,
         /// The system's error.
-        #[source]
-        source: std::io::Error,
+        error: std::io::Error,
     },
     /// A file has an error, given by the inner error.
-    #[error("{}: {source}", path.display())]
+    #[error("{}: {cause}", path.display())]
     InFile {
         /// The file.
         path: PathBuf,
         /// What is wrong in it.
-        #[source]
-        source: Box<ImportError>,
+        cause: Box<ImportError>,
     },
     /// A text file has an error at a place (both counted from 1; columns are bytes).
     #[error("line {line}, column {column}: {what}")]
@@ -114,35 +112,63 @@ impl fmt::Display for Available<'_> {
 
 impl ImportError {
     /// An error of the system, for a file.
-    pub(crate) fn io(path: &Path, source: std::io::Error) -> Self {
-        Self::Io { path: path.to_path_buf(), source }
+    pub(crate) fn io(path: &Path, error: std::io::Error) -> Self {
+        Self::Io {
+            path: path.to_path_buf(),
+            error,
+        }
     }
 
     /// Data that break their format.
     pub(crate) fn malformed(place: impl Into<String>, what: impl Into<String>) -> Self {
-        Self::Malformed { place: place.into(), what: what.into() }
+        Self::Malformed {
+            place: place.into(),
+            what: what.into(),
+        }
     }
 
     /// Something that cannot be read.
     pub(crate) fn unsupported(place: impl Into<String>, what: impl Into<String>) -> Self {
-        Self::Unsupported { place: place.into(), what: what.into() }
+        Self::Unsupported {
+            place: place.into(),
+            what: what.into(),
+        }
     }
 
     /// A node's error.
-    pub(crate) fn node(node: impl Into<String>, op: impl Into<String>, what: impl Into<String>) -> Self {
-        Self::Node { node: node.into(), op: op.into(), what: what.into() }
+    pub(crate) fn node(
+        node: impl Into<String>,
+        op: impl Into<String>,
+        what: impl Into<String>,
+    ) -> Self {
+        Self::Node {
+            node: node.into(),
+            op: op.into(),
+            what: what.into(),
+        }
     }
 
     /// Something asked for by name; `available` may be in any order.
-    pub(crate) fn missing(kind: &'static str, name: impl Into<String>, available: Vec<String>) -> Self {
-        Self::Missing { kind, name: name.into(), available }
+    pub(crate) fn missing(
+        kind: &'static str,
+        name: impl Into<String>,
+        available: Vec<String>,
+    ) -> Self {
+        Self::Missing {
+            kind,
+            name: name.into(),
+            available,
+        }
     }
 
     /// The same error, with the file's name before it (once).
     pub(crate) fn in_file(self, path: &Path) -> Self {
         match self {
             Self::Io { .. } | Self::InFile { .. } => self,
-            other => Self::InFile { path: path.to_path_buf(), source: Box::new(other) },
+            other => Self::InFile {
+                path: path.to_path_buf(),
+                cause: Box::new(other),
+            },
         }
     }
 }
