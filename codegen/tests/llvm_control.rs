@@ -70,15 +70,12 @@ fn loops_with_constant_bounds() {
                     let two = b.index(2);
                     let odd = b.binary(BinaryOp::TruncMod, iv, two);
                     let is_odd = b.compare(CompareOp::Ne, odd, zero);
-                    let r = b.if_else(
-                        is_odd,
-                        |b| Ok::<_, Infallible>(vec![b.add(c[0], iv)]),
-                        |b| {
-                            let five = b.index(5);
-                            Ok(vec![b.mul(c[0], five)])
-                        },
-                    )?;
-                    Ok::<_, Infallible>(r)
+                    let branch = b.open_if(is_odd);
+                    let sum = b.add(c[0], iv);
+                    let branch = b.open_else(branch, vec![sum]);
+                    let five = b.index(5);
+                    let product = b.mul(c[0], five);
+                    Ok::<_, Infallible>(b.close_if(branch, vec![product]))
                 })?;
                 Ok::<_, Infallible>(r)
             })
