@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use std::process::Command;
 
 use gpu_kernels::matmul::{Tile, matmul};
-use gpu_kernels::{buffer, empty, load, pointwise, reduce, sweep};
+use gpu_kernels::{buffer, empty, load, mixed, pointwise, reduce, sweep};
 use kiln_codegen::ptx::print_module;
 use kiln_ir::loops::inst::INTRINSICS;
 use kiln_ir::loops::{Access, Inst, IntrinsicId, Kernel, LoopKind, Space, Ty};
@@ -113,6 +113,15 @@ fn every_operation_and_cast_assembles() {
     assert!(sweeps.len() > 400, "{}", sweeps.len());
     let kernels: Vec<&Kernel> = sweeps.iter().map(|s| &s.kernel).collect();
     assemble("sweeps", &print(&kernels));
+}
+
+#[test]
+fn the_remaining_instructions_assemble() {
+    let text = print(&[&mixed::mixed()]);
+    for part in ["st.local.v4.f32", "ld.local.f32", "prefetch.global.L1", "red.global.max.u32", "mov.b64 {"] {
+        assert!(text.contains(part), "{part}: {text}");
+    }
+    assemble("mixed", &text);
 }
 
 /// A one-thread kernel over f32 buffers x[64] and y[64].

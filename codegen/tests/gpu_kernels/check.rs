@@ -12,6 +12,7 @@ use kiln_ir::scalar::UnaryOp;
 use kiln_ir::{Class, DType};
 
 use super::matmul::{Tile, matmul};
+use super::mixed;
 use super::num::{self, Num};
 use super::pointwise::pointwise;
 use super::reduce::row_reduce;
@@ -95,11 +96,7 @@ fn check_pointwise(d: &mut Device, elem: DType, fused: bool, sizes: &[usize]) ->
     let (pa, pb) = (scalar(d, a)?, scalar(d, b)?);
     let round = |x: f64| num::round_to(elem, x);
     let oracle = |x: f64| {
-        let t = match (fused, elem) {
-            (true, DType::F32) => f64::from((a as f32).mul_add(x as f32, b as f32)),
-            (true, _) => round(a.mul_add(x, b)),
-            _ => round(round(a * x) + b),
-        };
+        let t = if fused { num::fma(elem, a, x, b) } else { round(round(a * x) + b) };
         let positive = if t.is_nan() || t > 0.0 { t } else { 0.0 };
         round(positive * x)
     };
@@ -250,6 +247,42 @@ fn check_matmul(d: &mut Device, id: IntrinsicId, (m, n, k): (usize, usize, usize
     })
 }
 
+/// The remaining instructions, and the status of a failed check.
+fn check_mixed(d: &mut Device) -> Result<Vec<Outcome>> {
+    let k = load(d, &mixed::mixed())?;
+    let mut noise = Noise::new(5);
+    let x: Vec<f32> = (0..128).map(|_| noise.next()).collect();
+    let px = d.upload(&bytes_of(&x))?;
+    let want = mixed::expected(&x);
+    let (out, equal) = run_twice(d, &k, &[&px], &[8 * want.len()], &[-1])?;
+    let got = out[0].chunks_exact(8).map(|c| num::decode(DType::F64, c));
+    let differing: Vec<i64> =
+        got.zip(&want).enumerate().filter(|(_, (g, w))| !num::same(*g, Num::F(**w))).map(|(i, _)| i as i64).collect();
+    let columns: Vec<i64> = differing.iter().map(|i| i % mixed::COLUMNS).collect();
+    let target = d.alloc(8 * want.len())?;
+    d.launch(&k, &[&px, &target], &[31])?;
+    let status = d.finish()?;
+    let after = d.finish()?;
+    Ok(vec![
+        Outcome {
+            name: "mixed: gather, scatter, private, shuffles, ..".into(),
+            detail: format!(
+                "{} of {} differ (columns {columns:?}); twice the same bits: {equal}",
+                differing.len(),
+                want.len()
+            ),
+            pass: differing.is_empty() && equal,
+            rate: String::new(),
+        },
+        Outcome {
+            name: "mixed: a check that fails in one thread".into(),
+            detail: format!("status {status}, then {after}; wanted {}, then 0", mixed::STATUS),
+            pass: status == mixed::STATUS && after == 0,
+            rate: String::new(),
+        },
+    ])
+}
+
 /// Every one-instruction kernel over all pairs of samples, one line for each type.
 fn check_sweeps(d: &mut Device) -> Result<Vec<Outcome>> {
     let sweeps = sweep::all();
@@ -311,6 +344,7 @@ pub fn all(d: &mut Device, quick: bool, mut report: impl FnMut(&Outcome)) -> boo
         }
     };
     take("arithmetic sweep", check_sweeps(d));
+    take("mixed instructions", check_mixed(d));
     let mut sizes = vec![1, 2, 3, 4, 5, 1023, 1024, 1025, 1_000_003];
     for (elem, fused) in [
         (DType::F16, false),

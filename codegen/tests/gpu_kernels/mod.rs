@@ -6,6 +6,7 @@
 #[cfg(feature = "cuda")]
 pub mod check;
 pub mod matmul;
+pub mod mixed;
 pub mod num;
 pub mod pointwise;
 pub mod reduce;

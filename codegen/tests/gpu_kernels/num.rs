@@ -53,6 +53,30 @@ pub fn round_to(elem: DType, x: f64) -> f64 {
     if r.abs() > limit { f64::INFINITY.copysign(x) } else { r }
 }
 
+/// a * b + c rounded once to an element type. Products of 16-bit floats are exact in f64; where their sum is not, it is
+/// rounded to odd, after which rounding to fewer bits is right.
+pub fn fma(elem: DType, a: f64, b: f64, c: f64) -> f64 {
+    match elem {
+        DType::F64 => a.mul_add(b, c),
+        DType::F32 => f64::from((a as f32).mul_add(b as f32, c as f32)),
+        _ => {
+            let p = a * b;
+            let s = p + c;
+            if !s.is_finite() {
+                return round_to(elem, s);
+            }
+            let t = s - p;
+            let error = (p - (s - t)) + (c - t);
+            let odd = match (error == 0.0, s.to_bits() & 1) {
+                (false, 0) if error > 0.0 => s.next_up(),
+                (false, 0) => s.next_down(),
+                _ => s,
+            };
+            round_to(elem, odd)
+        }
+    }
+}
+
 /// f32 to TF32: 10 bits after the first, to nearest, ties away from zero.
 pub fn round_tf32(x: f32) -> f32 {
     if x.is_nan() || x.is_infinite() { x } else { f32::from_bits(x.to_bits().wrapping_add(0x1000) & !0x1FFF) }

@@ -97,9 +97,8 @@ pub fn expected(what: What, elem: DType, x: Num, y: Num) -> Option<Num> {
         What::Binary(op) => num::binary(op, elem, x, y),
         What::Compare(op) => Some(num::compare(op, x, y)),
         What::Cast(to) => Some(num::cast(elem, to, x)),
-        What::Fma => match (x, y, elem) {
-            (Num::F(a), Num::F(b), DType::F32) => Some(Num::F(f64::from((a as f32).mul_add(b as f32, a as f32)))),
-            (Num::F(a), Num::F(b), _) => Some(Num::F(num::round_to(elem, a.mul_add(b, a)))),
+        What::Fma => match (x, y) {
+            (Num::F(a), Num::F(b)) => Some(Num::F(num::fma(elem, a, b, a))),
             _ => None,
         },
     }
