@@ -7,11 +7,14 @@ use std::path::PathBuf;
 use std::process::Command;
 
 use gpu_kernels::matmul::{Tile, matmul};
+use gpu_kernels::num::{self, Num};
+use gpu_kernels::sweep::What;
 use gpu_kernels::{buffer, empty, load, mixed, pointwise, reduce, sweep};
 use kiln_codegen::ptx::print_module;
 use kiln_ir::loops::inst::INTRINSICS;
 use kiln_ir::loops::{Access, Inst, IntrinsicId, Kernel, LoopKind, Space, Ty};
-use kiln_ir::scalar::{ReduceOp, UnaryOp};
+use kiln_ir::scalar::{BinaryOp, ReduceOp, UnaryOp};
+use kiln_ir::scalar_eval::Scalar;
 use kiln_ir::{DType, Dim};
 
 /// Assembles a module; `None` (and a note) without `ptxas`. Gives the assembler's report of registers and memory.
@@ -122,6 +125,50 @@ fn the_remaining_instructions_assemble() {
         assert!(text.contains(part), "{part}: {text}");
     }
     assemble("mixed", &text);
+}
+
+/// What the GPU is compared with says the same as the reference semantics, bit for bit: a kernel that passes on the GPU
+/// agrees with the interpreter.
+#[test]
+fn the_oracle_agrees_with_the_reference_semantics() {
+    let scalar = |elem: DType, x: Num| Scalar::load(elem, &num::encode(elem, x)).expect("a plain element");
+    let mut compared = 0;
+    for s in sweep::all() {
+        for x in num::samples(s.elem) {
+            for y in num::samples(s.elem) {
+                let Some(want) = sweep::expected(s.what, s.elem, x, y) else { continue };
+                let (a, b) = (scalar(s.elem, x), scalar(s.elem, y));
+                let got = match s.what {
+                    What::Unary(op) => Scalar::unary(op, a),
+                    What::Binary(op) => Scalar::binary(op, a, b),
+                    What::Compare(op) => Scalar::compare(op, a, b).map(Scalar::Bool),
+                    What::Cast(to) => a.cast(to),
+                    What::Fma => Scalar::fma(a, b, a),
+                };
+                let got = got.unwrap_or_else(|e| panic!("{:?} on {}: {e}", s.what, s.elem));
+                let mut bytes = [0u8; 16];
+                assert!(got.store(&mut bytes));
+                let got = num::decode(s.result, &bytes);
+                let loose = match s.what {
+                    What::Unary(UnaryOp::Rsqrt) => num::within_one_ulp(s.elem, want, got),
+                    // TensorFlow rounds the quotient and the difference to the 16-bit type first, as the printer and the
+                    // oracle do; the reference rounds once at the end.
+                    What::Binary(BinaryOp::FloorDiv | BinaryOp::SquaredDifference) => {
+                        matches!(s.elem, DType::F16 | DType::BF16)
+                    }
+                    _ => false,
+                };
+                assert!(
+                    num::same(got, want) || loose,
+                    "{:?} on {}: {x:?}, {y:?}: {got:?}, not {want:?}",
+                    s.what,
+                    s.elem
+                );
+                compared += 1;
+            }
+        }
+    }
+    assert!(compared > 500_000, "{compared}");
 }
 
 /// A one-thread kernel over f32 buffers x[64] and y[64].

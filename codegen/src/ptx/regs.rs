@@ -131,12 +131,12 @@ pub(super) fn is_narrow_int(elem: DType) -> bool {
     matches!(elem.class(), Class::Signed | Class::Unsigned) && elem.size() < 4
 }
 
-/// A floating-point literal of a register class that holds `x` exactly rounded.
+/// A floating-point literal: `x` rounded to the element type as the interpreter rounds it. 0 for types without floats.
 pub(super) fn float_literal(elem: DType, x: f64) -> String {
-    match elem {
-        DType::F16 => format!("0x{:04X}", half::f16::from_f64(x).to_bits()),
-        DType::BF16 => format!("0x{:04X}", half::bf16::from_f64(x).to_bits()),
-        DType::F64 => format!("0d{:016X}", x.to_bits()),
-        _ => format!("0f{:08X}", (x as f32).to_bits()),
+    let bits = kiln_ir::scalar_eval::word::from_f64(elem, x).unwrap_or(0);
+    match elem.size() {
+        2 => format!("0x{bits:04X}"),
+        4 => format!("0f{bits:08X}"),
+        _ => format!("0d{bits:016X}"),
     }
 }

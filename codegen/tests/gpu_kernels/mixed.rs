@@ -1,8 +1,6 @@
 //! One warp that goes through the instructions that the larger kernels leave out: gathers and scatters, private memory,
 //! lane shuffles of every width, bit casts, conditionals with results, partly unrolled loops and checks.
 
-use std::convert::Infallible;
-
 use kiln_ir::loops::{Access, Inst, Kernel, KernelBuilder, LoopKind, Space, ThreadAxis, Ty, V};
 use kiln_ir::scalar::{BinaryOp, CompareOp};
 use kiln_ir::{DType, Dim};
@@ -66,7 +64,10 @@ pub fn mixed() -> Kernel {
     results.push(total);
     // 4: a conditional's result.
     let low = below(b, thread, 16);
-    let Ok(side) = b.if_else::<Infallible>(low, |_| Ok(vec![first]), |b| Ok(vec![b.mul(first, first)]));
+    let open = b.open_if(low);
+    let open = b.open_else(open, vec![first]);
+    let squared = b.mul(first, first);
+    let side = b.close_if(open, vec![squared]);
     results.push(side[0]);
     // 5..9: the neighbour's value in each width of register.
     for elem in [DType::F32, DType::F64, DType::F16, DType::BF16] {

@@ -90,15 +90,9 @@ pub fn when(
     then: impl FnOnce(&mut KernelBuilder),
     other: impl FnOnce(&mut KernelBuilder),
 ) {
-    let Ok(_) = b.if_else::<Infallible>(
-        cond,
-        |b| {
-            then(b);
-            Ok(vec![])
-        },
-        |b| {
-            other(b);
-            Ok(vec![])
-        },
-    );
+    let open = b.open_if(cond);
+    then(b);
+    let open = b.open_else(open, vec![]);
+    other(b);
+    b.close_if(open, vec![]);
 }

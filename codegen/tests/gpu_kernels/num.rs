@@ -247,7 +247,7 @@ pub fn unary(op: UnaryOp, elem: DType, x: Num) -> Option<Num> {
             Sign => n.signum(),
             BitNot => wrap(elem, !n),
             PopCount => i128::from((n & ((1i128 << bits) - 1)).count_ones()),
-            Square => wrap(elem, n * n),
+            Square => wrap(elem, n.wrapping_mul(n) & ((1 << 64) - 1)),
             _ => return None,
         }),
         Num::F(v) => {
