@@ -1,2 +1,10 @@
-//! Kiln.
+//! Kiln: TensorFlow graphs to native code, ahead of time and just in time.
+//!
+//! Read [`pipeline`] first. [`import`] reads TensorFlow's files, [`jit`] runs compiled programs, [`npz`] moves arrays in and
+//! out, [`cli`] is the command line.
+
+pub mod cli;
 pub mod import;
+pub mod jit;
+pub mod npz;
+pub mod pipeline;

@@ -1,0 +1,172 @@
+//! `kiln run`: a model compiled in memory and called with arrays of a file.
+
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail};
+use kiln_ir::Tensor;
+
+use super::model::{CodeArgs, ModelArgs, inputs};
+use crate::jit::{Backend, Executable};
+use crate::npz::{self, Arrays};
+use crate::pipeline::{self, Times};
+
+/// Arguments of `kiln run`.
+#[derive(clap::Args)]
+pub struct Args {
+    #[command(flatten)]
+    model: ModelArgs,
+    #[command(flatten)]
+    code: CodeArgs,
+    /// Input arrays (.npz, members named as the inputs, or `in:NAME`)
+    #[arg(long)]
+    inputs: PathBuf,
+    /// Where to write the outputs (.npz)
+    #[arg(long)]
+    outputs: Option<PathBuf>,
+    /// Time the model: a number of runs, or a time such as 2.5s
+    #[arg(long, value_name = "RUNS|TIME")]
+    bench: Option<String>,
+    /// Threads that run the model
+    #[arg(long, default_value_t = 1)]
+    threads: usize,
+    /// Print one JSON object
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(serde::Serialize)]
+struct Facts {
+    backend: Backend,
+    threads: usize,
+    compile_s: f64,
+    times: Times,
+    kernels: usize,
+    code_bytes: usize,
+    weight_bytes: u64,
+    workspace_bytes: usize,
+    peak_rss_mb: Option<f64>,
+    #[serde(flatten)]
+    bench: Option<Bench>,
+}
+
+#[derive(serde::Serialize)]
+struct Bench {
+    min_ms: f64,
+    median_ms: f64,
+    max_ms: f64,
+    runs: usize,
+}
+
+/// Compiles a model for the shapes of the arrays given.
+///
+/// # Errors
+/// As the stages of the pipeline.
+pub fn compile_for(model: &ModelArgs, code: &CodeArgs, arrays: &Arrays, threads: usize, times: &mut Times) -> Result<(Executable, Vec<Tensor>)> {
+    let start = Instant::now();
+    let mut shapes = model.shapes()?;
+    let open = model.open_options()?;
+    let path = model.path()?;
+    if path.extension().is_none_or(|e| e != "kiln") {
+        // Shapes of the arrays, so that every size is known: the fastest code for this call.
+        let opened = crate::import::open(path, &open)?;
+        for p in &opened.inputs {
+            if let Some(t) = super::model::pick(arrays, "in", &p.key) {
+                shapes.inputs.insert(p.key.clone(), t.shape().to_vec());
+            }
+        }
+    }
+    let imported = pipeline::import(path, &open, &shapes)?;
+    times.import = start.elapsed();
+    let ports: Vec<String> = imported.module.funcs[imported.module.entries[0]].params.iter().map(|p| p.name.clone()).collect();
+    let given = inputs(arrays, ports.iter().map(String::as_str))?;
+    let executable = pipeline::build(imported, code.backend()?, &code.passes(), threads, times)?;
+    Ok((executable, given))
+}
+
+pub fn main(args: &Args) -> Result<()> {
+    if args.threads == 0 {
+        bail!("--threads takes at least 1");
+    }
+    let arrays = npz::read(&args.inputs)?;
+    let mut times = Times::default();
+    let (mut executable, given) = compile_for(&args.model, &args.code, &arrays, args.threads, &mut times)?;
+    let names: Vec<String> = executable.outputs().iter().map(|p| p.name.clone()).collect();
+    let mut call = executable.call(&given)?;
+    call.run()?;
+    let bench = args.bench.as_deref().map(|b| bench(b, || call.run())).transpose()?;
+    let outputs = call.outputs();
+    if let Some(path) = &args.outputs {
+        let arrays: Arrays = names.iter().cloned().zip(outputs.iter().cloned()).collect();
+        npz::write(path, &arrays)?;
+    }
+    let facts = Facts {
+        backend: args.code.backend()?,
+        threads: args.threads,
+        compile_s: times.total().as_secs_f64(),
+        times,
+        kernels: executable.report().calls.len(),
+        code_bytes: executable.code_bytes(),
+        weight_bytes: executable.report().weights,
+        workspace_bytes: executable.workspace_bytes(),
+        peak_rss_mb: kiln_rt::cpu::peak_rss_bytes().map(|b| b as f64 / 1e6),
+        bench,
+    };
+    if args.json {
+        println!("{}", serde_json::to_string(&facts).context("printing the facts")?);
+        return Ok(());
+    }
+    for (name, t) in names.iter().zip(&outputs) {
+        println!("{name}: {} {:?}", t.dtype(), t.shape());
+    }
+    let t = &facts.times;
+    println!(
+        "compiled in {:.3} s ({:?}: import {:.3}, passes {:.3}, plan {:.3}, code {:.3})",
+        facts.compile_s,
+        facts.backend,
+        t.import.as_secs_f64(),
+        t.passes.as_secs_f64(),
+        t.plan.as_secs_f64(),
+        t.code.as_secs_f64()
+    );
+    println!(
+        "{} kernels, {} KiB code, {:.1} MB weights, {:.2} MB workspace, peak memory {} MB",
+        facts.kernels,
+        facts.code_bytes / 1024,
+        facts.weight_bytes as f64 / 1e6,
+        facts.workspace_bytes as f64 / 1e6,
+        facts.peak_rss_mb.map_or("unknown".into(), |m| format!("{m:.0}"))
+    );
+    if let Some(b) = &facts.bench {
+        println!("{:.3} ms median of {} runs ({:.3} to {:.3}), {} thread(s)", b.median_ms, b.runs, b.min_ms, b.max_ms, args.threads);
+    }
+    Ok(())
+}
+
+/// Times a function: `spec` is a number of runs, or a time (`2.5s`, `300ms`) to fill with 5 to 300 runs.
+fn bench(spec: &str, mut run: impl FnMut() -> Result<()>) -> Result<Bench> {
+    let budget = spec
+        .strip_suffix("ms")
+        .map(|n| n.parse::<f64>().map(|n| n / 1e3))
+        .or_else(|| spec.strip_suffix('s').map(str::parse::<f64>));
+    let start = Instant::now();
+    run()?;
+    run()?;
+    let one = start.elapsed() / 2;
+    let runs = match budget {
+        Some(s) => {
+            let s = s.ok().filter(|s| *s > 0.0).with_context(|| format!("`--bench {spec}`: write a number of runs or a time such as 2.5s"))?;
+            (s / one.as_secs_f64().max(1e-7)).clamp(5.0, 300.0) as usize
+        }
+        None => spec.parse().with_context(|| format!("`--bench {spec}`: write a number of runs or a time such as 2.5s"))?,
+    };
+    let mut times: Vec<Duration> = vec![];
+    for _ in 0..runs.max(1) {
+        let start = Instant::now();
+        run()?;
+        times.push(start.elapsed());
+    }
+    times.sort();
+    let ms = |d: Duration| d.as_secs_f64() * 1e3;
+    Ok(Bench { min_ms: ms(times[0]), median_ms: ms(times[times.len() / 2]), max_ms: ms(times[times.len() - 1]), runs: times.len() })
+}

@@ -1,0 +1,136 @@
+//! `kiln verify`: a model's outputs against golden ones.
+
+use std::path::PathBuf;
+
+use anyhow::{Context, Result, bail};
+use kiln_ir::Tensor;
+
+use super::model::{CodeArgs, ModelArgs, pick};
+use super::run::compile_for;
+use crate::jit::Backend;
+use crate::npz;
+use crate::pipeline::Times;
+
+/// Arguments of `kiln verify`.
+#[derive(clap::Args)]
+pub struct Args {
+    #[command(flatten)]
+    model: ModelArgs,
+    #[command(flatten)]
+    code: CodeArgs,
+    /// Arrays `in:NAME` and `out:NAME` (.npz)
+    #[arg(long)]
+    inputs: PathBuf,
+    /// Largest relative error of a floating output: max |a - b| / max(1e-30, max |b|)
+    #[arg(long, default_value_t = 1e-5)]
+    tol: f64,
+    /// Thread counts whose results must have equal bits, separated by commas
+    #[arg(long, value_delimiter = ',', default_value = "1,2")]
+    threads: Vec<usize>,
+    /// Print one JSON object
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(serde::Serialize)]
+struct OutputFacts {
+    name: String,
+    /// max |a - b| / max |b|; 0 or 1 for types without a distance.
+    relative_error: f64,
+    /// Largest distance in units in the last place, f32 and f64 only.
+    ulp: Option<f64>,
+    ok: bool,
+    problem: Option<String>,
+}
+
+#[derive(serde::Serialize)]
+struct Facts {
+    backend: Backend,
+    outputs: Vec<OutputFacts>,
+    threads: Vec<usize>,
+    equal_bits: bool,
+    ok: bool,
+}
+
+pub fn main(args: &Args) -> Result<()> {
+    let arrays = npz::read(&args.inputs)?;
+    if args.threads.is_empty() || args.threads.contains(&0) {
+        bail!("--threads takes numbers from 1");
+    }
+    let mut results: Vec<Vec<Tensor>> = vec![];
+    let mut names = vec![];
+    for &threads in &args.threads {
+        let (mut executable, given) = compile_for(&args.model, &args.code, &arrays, threads, &mut Times::default())?;
+        names = executable.outputs().iter().map(|p| p.name.clone()).collect();
+        let mut call = executable.call(&given)?;
+        call.run()?;
+        results.push(call.outputs());
+    }
+    let equal_bits = results.windows(2).all(|w| w[0].iter().zip(&w[1]).all(|(a, b)| a.same_bits(b)));
+    let mut outputs = vec![];
+    for (name, got) in names.iter().zip(&results[0]) {
+        outputs.push(match pick(&arrays, "out", name) {
+            Some(want) => compare(name, got, &want, args.tol),
+            None => OutputFacts {
+                name: name.clone(),
+                relative_error: 0.0,
+                ulp: None,
+                ok: false,
+                problem: Some(format!("{} holds no golden value for it", args.inputs.display())),
+            },
+        });
+    }
+    let ok = equal_bits && outputs.iter().all(|o| o.ok);
+    let facts = Facts { backend: args.code.backend()?, outputs, threads: args.threads.clone(), equal_bits, ok };
+    if args.json {
+        println!("{}", serde_json::to_string(&facts).context("printing the facts")?);
+    } else {
+        for o in &facts.outputs {
+            let ulp = o.ulp.map_or(String::new(), |u| format!(", {u:.0} ULP"));
+            let verdict = if o.ok { "ok" } else { "WRONG" };
+            println!("{}: {verdict}, relative error {:.2e}{ulp}{}", o.name, o.relative_error, o.problem.as_ref().map_or(String::new(), |p| format!(": {p}")));
+        }
+        println!("{:?}, threads {:?}: {} bits", facts.backend, facts.threads, if equal_bits { "equal" } else { "DIFFERENT" });
+    }
+    if !ok {
+        bail!("the outputs differ from the golden ones");
+    }
+    Ok(())
+}
+
+/// Compares an output with its golden value.
+fn compare(name: &str, got: &Tensor, want: &Tensor, tol: f64) -> OutputFacts {
+    let fact = |relative_error: f64, ulp, ok, problem| OutputFacts { name: name.into(), relative_error, ulp, ok, problem };
+    if got.dtype() != want.dtype() || got.shape() != want.shape() {
+        let what = format!("{} {:?} instead of {} {:?}", got.dtype(), got.shape(), want.dtype(), want.shape());
+        return fact(1.0, None, false, Some(what));
+    }
+    let (Some(a), Some(b)) = (got.to_f64s(), want.to_f64s()) else {
+        let same = got.same_bits(want);
+        return fact(f64::from(u8::from(!same)), None, same, (!same).then(|| "elements differ".into()));
+    };
+    let (mut worst, mut scale, mut ulp) = (0f64, 0f64, 0f64);
+    let bits = match got.dtype() {
+        kiln_ir::DType::F32 => Some(f64::from(f32::EPSILON)),
+        kiln_ir::DType::F64 => Some(f64::EPSILON),
+        _ => None,
+    };
+    for (i, (&x, &y)) in a.iter().zip(&b).enumerate() {
+        if x == y || (x.is_nan() && y.is_nan()) {
+            scale = if y.is_finite() { scale.max(y.abs()) } else { scale };
+            continue;
+        }
+        if !x.is_finite() || !y.is_finite() {
+            return fact(f64::INFINITY, None, false, Some(format!("element {i} is {x} instead of {y}")));
+        }
+        worst = worst.max((x - y).abs());
+        scale = scale.max(y.abs());
+        if let Some(eps) = bits {
+            // The spacing of numbers near y: eps times its power of two.
+            let spacing = eps * 2f64.powi(y.abs().max(f64::MIN_POSITIVE).log2().floor() as i32);
+            ulp = ulp.max((x - y).abs() / spacing);
+        }
+    }
+    let relative = worst / scale.max(1e-30);
+    fact(relative, bits.map(|_| ulp), relative <= tol, None)
+}
