@@ -11,6 +11,7 @@ pub mod expand;
 pub mod fold;
 pub mod fusion;
 pub mod manager;
+pub mod materialize_pad;
 pub mod memplan;
 pub mod pipeline;
 pub mod rewrite;

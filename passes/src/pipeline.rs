@@ -9,6 +9,7 @@ use crate::cse::Cse;
 use crate::dce::Dce;
 use crate::expand::Expand;
 use crate::fold::Fold;
+use crate::materialize_pad::MaterializePad;
 use crate::manager::{self, DumpSink, Options, Pass, Report};
 use crate::simplify::Simplify;
 use crate::transpose_into_contract::TransposeIntoContract;
@@ -37,6 +38,9 @@ pub fn passes() -> Vec<Box<dyn Pass>> {
         // Transposed and scaled weights, and what the passes above left of chains.
         Box::new(Fold),
         Box::new(Simplify),
+        // Kernels want operands without bounds to check. Last, so that rules see paddings in one place only; before the
+        // final sharing, so that two convolutions of one operand share its padded copy.
+        Box::new(MaterializePad),
         Box::new(Cse),
         Box::new(Dce),
     ]
