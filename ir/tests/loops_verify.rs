@@ -101,6 +101,8 @@ fn parse_errors_say_where_and_what() {
         ("kernel @k nest {\n  %x = load @y[] : f32\n}", "2:13: `@y` is not declared"),
         ("kernel @k nest {\n  barrier", "2:10: expected an instruction, found the end of the text"),
         ("kernel @k nest {\n  %a, %b = const 1 : i64\n}", "2:12: this instruction has 1 results, 2 are named"),
+        ("kernel @k nest {\n  %a = dim 2*b + : i64\n}", "2:17: expected a dimension"),
+        ("kernel @k nest tasks(floordiv(b, 0)) {\n}", "1:36: the divisor 0 is not positive"),
         ("kernel @k nest {\n  #\n}", "2:3: unexpected character '#'"),
         ("kernel @k nest {\n  %a = const 99999999999999999999 : i64\n}", "2:14: `99999999999999999999` does not fit 64 bits"),
         ("kernel @k nest {\n  buffer @x: f32[2] global read layout(d0 * 1)\n}", "3:1: the layout before this has no `size`"),

@@ -71,7 +71,7 @@ pub struct RunOptions {
     pub races: bool,
     /// Report an element of a write buffer that one task writes twice (tiles that overlap at the edge do).
     pub write_once: bool,
-    /// Statements to execute before giving up; each counts once for all threads of a block.
+    /// Statements, iterations and tasks to execute before giving up; each counts once for all threads of a block.
     pub fuel: u64,
 }
 

@@ -122,7 +122,7 @@ impl<'k> Machine<'k> {
         let all: Vec<u32> = (0..self.threads).collect();
         for task in 0..self.program.tasks {
             self.begin_task(task);
-            match self.block(&self.program.code, &all) {
+            match self.burn().and_then(|()| self.block(&self.program.code, &all)) {
                 Ok(()) => {}
                 Err(Stop::Status(s)) => return Ok(s),
                 Err(Stop::Error { stmt, thread, kind }) => return Err(Failure { stmt, task, thread, kind: *kind }),
@@ -164,13 +164,15 @@ impl<'k> Machine<'k> {
         (mem.base + mem.per_thread * t as usize, t as usize * self.words)
     }
 
+    /// Pays for a statement, an iteration or a task.
+    fn burn(&mut self) -> Result<(), Stop> {
+        self.fuel = self.fuel.checked_sub(1).ok_or_else(|| at(0)(ErrorKind::OutOfFuel))?;
+        Ok(())
+    }
+
     fn block(&mut self, code: &Code, active: &[u32]) -> Result<(), Stop> {
         for (nth, op) in &code.ops {
-            self.fuel = match self.fuel.checked_sub(1) {
-                Some(f) => f,
-                None => return Err(Stop::Error { stmt: Some(*nth), thread: 0, kind: Box::new(ErrorKind::OutOfFuel) }),
-            };
-            self.op(op, active).map_err(|stop| match stop {
+            self.burn().and_then(|()| self.op(op, active)).map_err(|stop| match stop {
                 Stop::Error { stmt: None, thread, kind } => Stop::Error { stmt: Some(*nth), thread, kind },
                 other => other,
             })?;
@@ -519,6 +521,7 @@ impl<'k> Machine<'k> {
             if now.is_empty() {
                 return Ok(());
             }
+            self.burn()?;
             self.block(&l.body, now)?;
             self.moves(&l.next, now);
             for &t in now {

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::str::FromStr;
 
 use super::ParseError;
-use super::dim::Cursor;
+use super::cursor::Cursor;
 use super::lexer::Token;
 use crate::loops::inst::{Block, Carried, For, Inst, LoopKind, Stmt, Ty, V};
 use crate::loops::layout::LayoutAxis;

@@ -71,11 +71,11 @@ fn exists_at(inst: &Inst, level: Level) -> bool {
     use Inst::*;
     let scheduled_or_machine = level != Level::Nest;
     match inst {
-        Sym(_) | Splat(_) | Gather { .. } | Scatter { .. } | Prefetch { .. } => level == Level::Machine,
+        Sym(_) | Gather { .. } | Scatter { .. } | Prefetch { .. } => level == Level::Machine,
         Dim(_) => level != Level::Machine,
         IotaRows => level == Level::Scheduled,
         ReduceInto { .. } => level == Level::Nest,
-        Thread(_) | IotaLanes | Extract(..) | Insert(..) | Slice(..) | ReduceLanes(..) => scheduled_or_machine,
+        Thread(_) | IotaLanes | Splat(_) | Extract(..) | Insert(..) | Slice(..) | ReduceLanes(..) => scheduled_or_machine,
         Mma(..) | WarpXor(..) | AsyncCopy { .. } | AsyncCommit | AsyncWait(_) | Barrier => scheduled_or_machine,
         CallTile(_) => scheduled_or_machine,
         ConstFloat(_) | ConstInt(_) | Task | Unary(..) | Binary(..) | Compare(..) | Select(..) | Fma(..) => true,
@@ -195,8 +195,11 @@ impl<'a> Rules<'_, 'a> {
             }
             Splat(x) => {
                 let t = self.ty(*x);
-                self.require(t.is_scalar(), "K21", || format!("the splat value has type {t}"));
-                Gives::Value(Ty { elem: t.elem, rows: 1, lanes: stated.lanes })
+                let scheduled = self.v.kernel.level == Level::Scheduled;
+                let fits = |n: u16, of: u16| n == 1 || (scheduled && n == of);
+                let ok = fits(t.rows, stated.rows) && fits(t.lanes, stated.lanes);
+                self.require(ok, "K14", || format!("{t} does not fill {stated}"));
+                Gives::Value(stated.with_elem(t.elem))
             }
             Extract(x, lane) => Gives::Value(Ty::scalar(self.lane(*x, *lane, 1)?.elem)),
             Insert(x, y, lane) => {
