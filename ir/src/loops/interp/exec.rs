@@ -17,7 +17,7 @@ pub(super) struct Failure {
     pub stmt: Option<u32>,
     pub task: i64,
     pub thread: u32,
-    pub kind: ErrorKind,
+    pub kind: Box<ErrorKind>,
 }
 
 /// Why execution leaves the kernel.
@@ -125,7 +125,7 @@ impl<'k> Machine<'k> {
             match self.burn().and_then(|()| self.block(&self.program.code, &all)) {
                 Ok(()) => {}
                 Err(Stop::Status(s)) => return Ok(s),
-                Err(Stop::Error { stmt, thread, kind }) => return Err(Failure { stmt, task, thread, kind: *kind }),
+                Err(Stop::Error { stmt, thread, kind }) => return Err(Failure { stmt, task, thread, kind }),
             }
         }
         Ok(0)
@@ -182,7 +182,11 @@ impl<'k> Machine<'k> {
 
     /// Calls `f` with the position of the result and of each operand, for all elements.
     #[inline]
-    fn each<const N: usize>(size: Extents, operands: [Operand; N], mut f: impl FnMut(usize, [usize; N]) -> Result<(), Stop>) -> Result<(), Stop> {
+    fn each<const N: usize>(
+        size: Extents,
+        operands: [Operand; N],
+        mut f: impl FnMut(usize, [usize; N]) -> Result<(), Stop>,
+    ) -> Result<(), Stop> {
         if size.rows == 1 && size.lanes == 1 {
             return f(0, operands.map(|o| o.at));
         }
@@ -478,7 +482,7 @@ impl<'k> Machine<'k> {
         let reg = |t: u32, r: Reg| t as usize * self.words + r;
         for &t in active {
             let trips = trip_count(self.regs[reg(t, l.lo)] as i64, self.regs[reg(t, l.hi)] as i64, l.step);
-            if trips % u64::from(l.unroll) != 0 {
+            if !trips.is_multiple_of(u64::from(l.unroll)) {
                 return Err(at(t)(ErrorKind::Unroll { trips, unroll: l.unroll }));
             }
         }
@@ -564,7 +568,7 @@ impl<'k> Machine<'k> {
         for threads in active.chunks(group) {
             let first = threads[0];
             let together = threads.len() == group && threads.iter().enumerate().all(|(i, &t)| t == first + i as u32);
-            if !together || first as usize % group != 0 {
+            if !together || !(first as usize).is_multiple_of(group) {
                 return Err(at(first)(ErrorKind::Divergent("warp")));
             }
             let mut matrices = [vec![0.0; m * n], vec![0.0; m * k], vec![0.0; k * n]];

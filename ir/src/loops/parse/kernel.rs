@@ -134,7 +134,9 @@ impl Parser<'_, '_> {
     fn buffer(&mut self) -> Result<(), ParseError> {
         self.out.buffer_lines.push(self.c.peek.line);
         self.c.expect_word("buffer")?;
-        let Token::Buffer(name) = self.c.peek.token.clone() else { return Err(self.c.expected("the buffer's `@name`")) };
+        let Token::Buffer(name) = self.c.peek.token.clone() else {
+            return Err(self.c.expected("the buffer's `@name`"));
+        };
         if self.buffers.contains_key(&name) {
             return Err(self.c.error(format!("`@{name}` is already declared")));
         }
