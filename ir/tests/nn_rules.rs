@@ -156,8 +156,14 @@ fn narrow_types_round_once_and_unsigned_compare_unsigned() {
     let sum = eval(&reduce(ReduceOp::Sum, &[0]), &[Tensor::of(&[1000], &many)]);
     assert_eq!(sum[0].as_slice::<bf16>(), Some(&[bf16::from_f32(1000.0)][..]));
     let large = Tensor::of(&[3], &[1u64, u64::MAX, 7]);
-    assert_eq!(eval(&reduce(ReduceOp::Max, &[0]), &[large.clone()])[0].as_slice::<u64>(), Some(&[u64::MAX][..]));
-    assert_eq!(eval(&reduce(ReduceOp::Min, &[0]), &[large.clone()])[0].as_slice::<u64>(), Some(&[1u64][..]));
+    assert_eq!(
+        eval(&reduce(ReduceOp::Max, &[0]), std::slice::from_ref(&large))[0].as_slice::<u64>(),
+        Some(&[u64::MAX][..])
+    );
+    assert_eq!(
+        eval(&reduce(ReduceOp::Min, &[0]), std::slice::from_ref(&large))[0].as_slice::<u64>(),
+        Some(&[1u64][..])
+    );
     assert_eq!(eval(&TopK { k: Dim::from(2) }, &[large])[1].as_slice::<i32>(), Some(&[1, 2][..]));
 }
 
