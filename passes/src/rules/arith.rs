@@ -18,7 +18,7 @@ rules! {
     mul_neg_neg exact: mul(neg(x), neg(y)) => mul(x, y), if not_complex(x);
     div_neg_neg exact: div(neg(x), neg(y)) => div(x, y), if float(x);
     mul_minus_one exact: mul(x, -1) => neg(x), if not_complex(x);
-    abs_neg exact: abs(neg(x)) => abs(x);
+    abs_neg exact: abs(neg(x)) => abs(x), if has_sign(x);
     abs_abs exact: abs(abs(x)) => abs(x), if not_complex(x);
     abs_square exact: abs(square(x)) => square(x), if float(x);
     square_neg exact: square(neg(x)) => square(x), if not_complex(x);
@@ -82,6 +82,11 @@ rules! {
     add_add_const fast: add(add(x, c), d) => add(x, add(c, d)), if float(x);
     mul_mul_const fast: mul(mul(x, c), d) => mul(x, mul(c, d)), if finite_product(c, d);
     div_const fast: div(x, c) => mul(x, reciprocal(c)), if has_finite_reciprocals(c);
+}
+
+/// Negative numbers exist: abs(-x) of an unsigned x is -x.
+fn has_sign(x: &Pat) -> impl Fn(&Site<'_>) -> bool + Send + Sync + 'static {
+    is(x, |t| !t.dtype.is_int() || t.dtype.is_signed())
 }
 
 /// The elements of a constant of real floats.
