@@ -79,7 +79,7 @@ rules! {
     sub_const_int exact: sub(x, c) => add(x, neg(c)), if int(x);
     max_max_const exact: max(max(x, c), d) => max(x, max(c, d));
     min_min_const exact: min(min(x, c), d) => min(x, min(c, d));
-    add_add_const fast: add(add(x, c), d) => add(x, add(c, d)), if float(x);
+    add_add_const fast: add(add(x, c), d) => add(x, add(c, d)), if moderate(c, d);
     mul_mul_const fast: mul(mul(x, c), d) => mul(x, mul(c, d)), if finite_product(c, d);
     div_const fast: div(x, c) => mul(x, reciprocal(c)), if has_finite_reciprocals(c);
 }
@@ -126,6 +126,14 @@ fn finite_product(c: &Pat, d: &Pat) -> impl Fn(&Site<'_>) -> bool + Send + Sync 
         };
         let ((c0, c1), (d0, d1)) = (ends(&c), ends(&d));
         is_moderate(dtype, c0 * d0) && is_moderate(dtype, c1 * d1)
+    }
+}
+
+/// Two constants far from the end of their type's range: their sum is no infinity.
+fn moderate(c: &Pat, d: &Pat) -> impl Fn(&Site<'_>) -> bool + Send + Sync + 'static {
+    let (c, d) = (c.clone(), d.clone());
+    move |s| {
+        [&c, &d].iter().all(|p| elements(s, p).is_some_and(|(t, e)| e.iter().all(|&x| x == 0.0 || is_moderate(t, x))))
     }
 }
 
