@@ -200,6 +200,7 @@ fn arguments_are_checked_and_reported() {
         (with(1, 0), at, Status::NullPointer),
         (with(2, 0), at, Status::NullPointer),
         (with(4, 0), at, Status::WeightsMissing),
+        (with(4, good[4] + 4), at, Status::BadArgument),
         (good, std::ptr::null_mut(), Status::NullPointer),
         (good, at.wrapping_add(16), Status::WorkspaceMisaligned),
     ] {
@@ -209,6 +210,36 @@ fn arguments_are_checked_and_reported() {
     let weights = Aligned::of(&f32_bytes(&[1.0; 32]));
     let args = [2, negative.bytes().as_ptr() as u64, good[2], 0, weights.bytes().as_ptr() as u64];
     assert_eq!(call(&args, at), Status::IndexOutOfRange.code(), "the kernel's own check");
+}
+
+#[test]
+fn sizes_that_leave_i64_are_bad_dimensions() {
+    let mut p = two_kernels(embedded());
+    p.symbols[0].1.max = None;
+    let code = compile(&p, &options());
+    // 64 b bytes of input, 64 b + 64 of workspace: 2^63 is one too many.
+    for (b, want) in [(1i64 << 56, Status::NullPointer), (1 << 57, Status::BadDim), (1 << 60, Status::BadDim), (i64::MAX, Status::BadDim)] {
+        let args = [b as u64, 0, 0, 0];
+        // SAFETY: the program refuses the arguments before it follows a pointer.
+        let status = unsafe { code.run_fn()(args.as_ptr(), std::ptr::null_mut(), std::ptr::null()) };
+        assert_eq!(status, want.code(), "{b}");
+    }
+}
+
+#[test]
+fn empty_tensors_need_no_pointer() {
+    let mut p = two_kernels(embedded());
+    p.symbols[0].1.min = 0;
+    p.workspace = Dim::sym("b") * Dim::from(64i64);
+    p.steps.clear();
+    let code = compile(&p, &options());
+    let mut y = Aligned::zeroed(64);
+    let y = y.bytes_mut().as_mut_ptr() as u64;
+    for (args, want) in [([0, 0, y, 0], 0), ([0, 0, 0, 0], 1), ([1, 0, y, 0], 1), ([1, y, y, 0], 1)] {
+        // SAFETY: nothing is launched.
+        let status = unsafe { code.run_fn()(args.as_ptr(), std::ptr::null_mut(), std::ptr::null()) };
+        assert_eq!(status, want, "{args:?}");
+    }
 }
 
 #[test]

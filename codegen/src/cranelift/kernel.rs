@@ -19,6 +19,7 @@ use kiln_ir::scalar::BinaryOp;
 
 use super::TileSymbol;
 use super::arith::Known;
+use super::host::has_check;
 use super::memory::{Frame, Linear, Memory};
 use super::value::{Emit, External, Facts, Val, carried_types, check_type, scalar_type};
 
@@ -78,7 +79,7 @@ struct Printer<'a, 'f> {
     buffers: Vec<Memory>,
     symbols: Vec<Value>,
     task: Value,
-    status: Value,
+    status: Option<Value>,
     exit: Label,
 }
 
@@ -114,7 +115,8 @@ impl<'a, 'f> Printer<'a, 'f> {
             });
         }
         let symbols = kernel.symbols.iter().map(|_| slot(&mut e)).collect();
-        let status = slot(&mut e);
+        // Kernels without a check need no cell.
+        let status = has_check(&kernel.body).then(|| slot(&mut e));
         let exit = e.b.create_block();
         Ok(Printer { e, kernel, tiles, defs: vec![None; kernel.types.len()], buffers, symbols, task, status, exit })
     }
@@ -503,7 +505,7 @@ impl<'a, 'f> Printer<'a, 'f> {
         self.e.ins().brif(ok, go_on, &[], fail, &[]);
         self.e.b.switch_to_block(fail);
         let code = self.e.int(types::I32, i64::from(status));
-        let cell = self.status;
+        let cell = self.status.context("no status cell")?;
         self.e.ins().atomic_rmw(types::I32, MemFlagsData::trusted(), AtomicRmwOp::Umax, cell, code);
         let exit = self.exit;
         self.e.ins().jump(exit, &[]);
