@@ -91,7 +91,7 @@ fn two_kernels(weights: Weights) -> Program {
     p.weights = weights;
     p.kernels = vec![scale_rows(), sum_rows()];
     let n = (b.clone() * Dim::from(7i64) + Dim::from(1i64)).floor_div(&Dim::from(7i64));
-    let n = Dim::min(&n, &(b.clone() + b.clone()));
+    let n = n.smaller(&(b.clone() + b.clone()));
     p.steps = vec![
         Step::Launch {
             kernel: 0,

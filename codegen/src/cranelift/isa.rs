@@ -195,6 +195,7 @@ mod tests {
             cpu: cpu.to_owned(),
             features: features.to_owned(),
             vector_bytes: 16,
+            full_vectors_only: true,
             vector_registers: 16,
             fma: true,
             l1: 32 << 10,
