@@ -21,8 +21,8 @@ use std::collections::HashMap;
 use anyhow::{Context as _, Result, bail, ensure};
 use cranelift_codegen::ir::condcodes::IntCC;
 use cranelift_codegen::ir::{
-    AbiParam, Block as Label, ExtFuncData, ExternalName, FuncRef, Function, GlobalValueData, InstBuilder, MemFlagsData, Signature, StackSlotData,
-    StackSlotKind, Type, UserExternalName, UserFuncName, Value, types,
+    AbiParam, Block as Label, ExtFuncData, ExternalName, FuncRef, Function, GlobalValueData, InstBuilder, MemFlagsData,
+    Signature, StackSlotData, StackSlotKind, Type, UserExternalName, UserFuncName, Value, types,
 };
 use cranelift_frontend::{FunctionBuilder, FunctionBuilderContext};
 use kiln_ir::loops::{Block, Inst, Kernel};
@@ -155,7 +155,12 @@ pub(super) fn print_parallel(numbers: Numbers, facts: Facts, scratch: &mut Funct
 }
 
 /// Prints `PREFIX_workspace_size`.
-pub(super) fn print_workspace_size(program: &Program, numbers: Numbers, facts: Facts, scratch: &mut FunctionBuilderContext) -> Result<Printed> {
+pub(super) fn print_workspace_size(
+    program: &Program,
+    numbers: Numbers,
+    facts: Facts,
+    scratch: &mut FunctionBuilderContext,
+) -> Result<Printed> {
     print(numbers.workspace_size, size_signature(facts), facts, scratch, |e, params| {
         let [args] = params[..] else { bail!("one parameter") };
         let mut h = Host::new(e, program, args);
@@ -172,7 +177,13 @@ pub(super) fn print_workspace_size(program: &Program, numbers: Numbers, facts: F
 }
 
 /// Prints `PREFIX_run`.
-pub(super) fn print_run(program: &Program, weights: WeightsAt, numbers: Numbers, facts: Facts, scratch: &mut FunctionBuilderContext) -> Result<Printed> {
+pub(super) fn print_run(
+    program: &Program,
+    weights: WeightsAt,
+    numbers: Numbers,
+    facts: Facts,
+    scratch: &mut FunctionBuilderContext,
+) -> Result<Printed> {
     print(numbers.run, run_signature(facts), facts, scratch, |e, params| {
         let [args, workspace, par] = params[..] else { bail!("three parameters") };
         let mut h = Host::new(e, program, args);
@@ -180,7 +191,12 @@ pub(super) fn print_run(program: &Program, weights: WeightsAt, numbers: Numbers,
         let weights = match weights {
             WeightsAt::Data(number) => {
                 let name = h.e.b.func.declare_imported_user_function(UserExternalName::new(1, number));
-                let symbol = GlobalValueData::Symbol { name: ExternalName::user(name), offset: 0.into(), colocated: numbers.near, tls: false };
+                let symbol = GlobalValueData::Symbol {
+                    name: ExternalName::user(name),
+                    offset: 0.into(),
+                    colocated: numbers.near,
+                    tls: false,
+                };
                 let symbol = h.e.b.create_global_value(symbol);
                 h.e.ins().symbol_value(types::I64, symbol)
             }
@@ -213,7 +229,16 @@ struct Host<'a, 'e, 'f> {
 
 impl<'a, 'e, 'f> Host<'a, 'e, 'f> {
     fn new(e: &'e mut Emit<'f>, program: &'a Program, args: Value) -> Self {
-        Host { e, program, args, symbols: HashMap::new(), dims: HashMap::new(), overflow: None, checked: false, exits: Vec::new() }
+        Host {
+            e,
+            program,
+            args,
+            symbols: HashMap::new(),
+            dims: HashMap::new(),
+            overflow: None,
+            checked: false,
+            exits: Vec::new(),
+        }
     }
 
     /// A block that returns this constant.
@@ -336,7 +361,8 @@ impl<'a, 'e, 'f> Host<'a, 'e, 'f> {
             self.refuse_null_to(p, &port.bytes(), null).with_context(|| format!("size of `{}`", port.name))?;
         }
         if by_argument {
-            let (missing, misaligned) = (self.exit_with_status(Status::WeightsMissing), self.exit_with_status(Status::BadArgument));
+            let (missing, misaligned) =
+                (self.exit_with_status(Status::WeightsMissing), self.exit_with_status(Status::BadArgument));
             let p = self.pointer(self.weights_slot());
             self.refuse_null(p, missing);
             self.refuse_misaligned(p, misaligned);
@@ -412,7 +438,9 @@ impl<'a, 'e, 'f> Host<'a, 'e, 'f> {
 
     fn atom(&mut self, atom: &Atom) -> Result<Value> {
         match atom {
-            Atom::Sym(s) => self.symbols.get(s).copied().with_context(|| format!("symbol `{s}` is not one of the program's")),
+            Atom::Sym(s) => {
+                self.symbols.get(s).copied().with_context(|| format!("symbol `{s}` is not one of the program's"))
+            }
             Atom::FloorDiv(x, d) => {
                 let (a, b) = (self.dim(x)?, self.dim(d)?);
                 // Positive by definition; 1 instead of anything else, so that nothing traps.
@@ -461,8 +489,12 @@ impl Launches<'_, '_, '_> {
         self.slots = Some((slots, cell));
         for (number, step) in program.steps.iter().enumerate() {
             let Step::Launch { kernel, buffers, symbols, tasks } = step;
-            let k = program.kernels.get(*kernel).with_context(|| format!("step {number}: kernel {kernel} does not exist"))?;
-            self.launch(*kernel as u32, k, buffers, symbols, tasks).with_context(|| format!("step {number}, kernel `{}`", k.name))?;
+            let k = program
+                .kernels
+                .get(*kernel)
+                .with_context(|| format!("step {number}: kernel {kernel} does not exist"))?;
+            self.launch(*kernel as u32, k, buffers, symbols, tasks)
+                .with_context(|| format!("step {number}, kernel `{}`", k.name))?;
         }
         Ok(())
     }
@@ -544,7 +576,8 @@ impl Launches<'_, '_, '_> {
         let e = &mut *self.h.e;
         let name = e.b.func.declare_imported_user_function(UserExternalName::new(0, number));
         let signature = e.b.import_signature(signature(e.facts));
-        let data = ExtFuncData { name: ExternalName::user(name), signature, colocated: self.numbers.near, patchable: false };
+        let data =
+            ExtFuncData { name: ExternalName::user(name), signature, colocated: self.numbers.near, patchable: false };
         let f = e.b.import_function(data);
         self.kernels.insert(number, f);
         f

@@ -8,8 +8,8 @@
 use anyhow::{Context as _, Result, anyhow, bail, ensure};
 use cranelift_codegen::ir::condcodes::IntCC;
 use cranelift_codegen::ir::{
-    AbiParam, AtomicRmwOp, Block as Label, BlockArg, Function, InstBuilder, MemFlagsData, Signature, StackSlotData, StackSlotKind, Type,
-    UserFuncName, Value, types,
+    AbiParam, AtomicRmwOp, Block as Label, BlockArg, Function, InstBuilder, MemFlagsData, Signature, StackSlotData,
+    StackSlotKind, Type, UserFuncName, Value, types,
 };
 use cranelift_frontend::{FunctionBuilder, FunctionBuilderContext};
 use kiln_ir::DType;
@@ -21,7 +21,7 @@ use super::TileSymbol;
 use super::arith::Known;
 use super::host::has_check;
 use super::memory::{Frame, Linear, Memory};
-use super::value::{Emit, External, Facts, Val, carried_types, check_type, scalar_type};
+use super::value::{Emit, External, Facts, Val, carried_types, check_type, register_count, scalar_type};
 
 /// A printed function, before compilation.
 pub(super) struct Printed {
@@ -34,8 +34,38 @@ pub(super) struct Printed {
 const TILE_FIELDS: usize = 14;
 
 /// Prints one kernel. `index` is its number among the module's functions.
-pub(super) fn print(kernel: &Kernel, index: u32, facts: Facts, tiles: &[TileSymbol], scratch: &mut FunctionBuilderContext) -> Result<Printed> {
+pub(super) fn print(
+    kernel: &Kernel,
+    index: u32,
+    facts: Facts,
+    tiles: &[TileSymbol],
+    scratch: &mut FunctionBuilderContext,
+) -> Result<Printed> {
     print_kernel(kernel, index, facts, tiles, scratch).with_context(|| format!("kernel `{}`", kernel.name))
+}
+
+/// Whether an innermost loop needs more vector registers than there are once all its loads stand first, as Cranelift's
+/// optimizer places them; see [`super::OptLevel::Auto`].
+pub(super) fn is_register_tile(kernel: &Kernel, registers: usize) -> bool {
+    // Registers of a value that vector registers hold: floats, and any vector.
+    let weight = |v: &V| match kernel.types.get(v.0 as usize) {
+        Some(t) if t.lanes > 1 || t.elem.is_float() => register_count(t.lanes as usize, t.elem.size()),
+        _ => 0,
+    };
+    fn walk(block: &Block, registers: usize, weight: &impl Fn(&V) -> usize) -> bool {
+        block.stmts.iter().any(|s| match &s.inst {
+            Inst::If(_, a, b) => walk(a, registers, weight) || walk(b, registers, weight),
+            Inst::For(l) => {
+                let carried: usize = l.carried.iter().map(|c| weight(&c.inner)).sum();
+                let loads = l.body.stmts.iter().filter(|s| matches!(s.inst, Inst::Load { .. }));
+                let loaded: usize = loads.flat_map(|s| &s.results).map(weight).sum();
+                (carried > 0 && carried + loaded * usize::from(l.unroll) > registers)
+                    || walk(&l.body, registers, weight)
+            }
+            _ => false,
+        })
+    }
+    walk(&kernel.body, registers, &weight)
 }
 
 /// Signature of kernels: slots, task.
@@ -45,7 +75,13 @@ pub(super) fn signature(facts: Facts) -> Signature {
     s
 }
 
-fn print_kernel(kernel: &Kernel, index: u32, facts: Facts, tiles: &[TileSymbol], scratch: &mut FunctionBuilderContext) -> Result<Printed> {
+fn print_kernel(
+    kernel: &Kernel,
+    index: u32,
+    facts: Facts,
+    tiles: &[TileSymbol],
+    scratch: &mut FunctionBuilderContext,
+) -> Result<Printed> {
     ensure!(kernel.level == Level::Machine, "is not at the machine level");
     ensure!(kernel.threads == 1, "is for a GPU: {} threads in a task", kernel.threads);
     let mut function = Function::with_name_signature(UserFuncName::user(0, index), signature(facts));
@@ -124,7 +160,10 @@ impl<'a, 'f> Printer<'a, 'f> {
     // ---- values ----
 
     fn def(&self, v: V) -> Result<&Def> {
-        self.defs.get(v.0 as usize).and_then(Option::as_ref).with_context(|| format!("{v:?} is used before its definition"))
+        self.defs
+            .get(v.0 as usize)
+            .and_then(Option::as_ref)
+            .with_context(|| format!("{v:?} is used before its definition"))
     }
 
     fn val(&self, v: V) -> Result<Val> {
@@ -161,7 +200,12 @@ impl<'a, 'f> Printer<'a, 'f> {
     fn set(&mut self, v: V, def: Def) -> Result<()> {
         let ty = self.ty(v)?;
         let lanes = ty.lanes as usize;
-        ensure!(def.val.elem == ty.elem && def.val.lanes == lanes, "{v:?} is declared {ty} but computed as {}x{}", def.val.elem, def.val.lanes);
+        ensure!(
+            def.val.elem == ty.elem && def.val.lanes == lanes,
+            "{v:?} is declared {ty} but computed as {}x{}",
+            def.val.elem,
+            def.val.lanes
+        );
         self.defs[v.0 as usize] = Some(def);
         Ok(())
     }
@@ -174,7 +218,9 @@ impl<'a, 'f> Printer<'a, 'f> {
 
     fn stmt(&mut self, s: &Stmt) -> Result<()> {
         match &s.inst {
-            Inst::Dim(_) | Inst::IotaRows | Inst::ReduceInto { .. } => bail!("belongs to a level above the machine level"),
+            Inst::Dim(_) | Inst::IotaRows | Inst::ReduceInto { .. } => {
+                bail!("belongs to a level above the machine level")
+            }
             Inst::Thread(_) | Inst::WarpXor(..) | Inst::Mma(..) => bail!("needs a GPU"),
             Inst::AsyncCopy { .. } | Inst::AsyncCommit | Inst::AsyncWait(_) | Inst::Barrier => bail!("needs a GPU"),
             Inst::For(l) => return self.for_loop(l, &s.results),
@@ -189,7 +235,8 @@ impl<'a, 'f> Printer<'a, 'f> {
             }
             Inst::Prefetch { buf, offset } => {
                 // A hint without a Cranelift instruction; its operands are still checked.
-                (self.memory(*buf)?, self.offset(*offset)?);
+                self.memory(*buf)?;
+                self.offset(*offset)?;
             }
             Inst::CallTile(c) => self.call_tile(c)?,
             Inst::Check { ok, status } => self.check(*ok, *status)?,
@@ -308,7 +355,11 @@ impl<'a, 'f> Printer<'a, 'f> {
     fn const_float(&mut self, x: f64, ty: Ty) -> Result<Val> {
         match ty.elem {
             DType::F16 | DType::BF16 => {
-                let bits = if ty.elem == DType::F16 { half::f16::from_f64(x).to_bits() } else { half::bf16::from_f64(x).to_bits() };
+                let bits = if ty.elem == DType::F16 {
+                    half::f16::from_f64(x).to_bits()
+                } else {
+                    half::bf16::from_f64(x).to_bits()
+                };
                 let v = self.e.int(types::I16, i64::from(bits));
                 self.splat_constant(Val::scalar(ty.elem, v), ty, |e, t| e.int(t, i64::from(bits)))
             }
@@ -363,6 +414,11 @@ impl<'a, 'f> Printer<'a, 'f> {
                     _ => return Ok(None),
                 };
                 let root = sum.root.map(|r| {
+                    // A shift where it can be: it may become part of an address, and not all code is optimized.
+                    if factor > 0 && factor & (factor - 1) == 0 {
+                        let by = e.int(types::I32, i64::from(factor.trailing_zeros()));
+                        return e.ins().ishl(r, by);
+                    }
                     let f = e.int(types::I64, factor);
                     e.ins().imul(r, f)
                 });
@@ -409,7 +465,7 @@ impl<'a, 'f> Printer<'a, 'f> {
         for &v in vs {
             let ty = self.ty(v)?;
             let n = carried_types(ty)?.len();
-            let val = self.e.from_carried(ty, params.get(at..at + n).context("too few block parameters")?);
+            let val = self.e.carried(ty, params.get(at..at + n).context("too few block parameters")?);
             at += n;
             self.set(v, Def { val, linear: None, known: None })?;
         }
@@ -422,7 +478,7 @@ impl<'a, 'f> Printer<'a, 'f> {
         for (&v, &l) in vs.iter().zip(like) {
             ensure!(self.ty(v)? == self.ty(l)?, "{v:?} and {l:?} differ in type");
             let val = self.val(v)?;
-            out.extend(self.e.to_carried(&val).into_iter().map(BlockArg::from));
+            out.extend(self.e.carry(&val).into_iter().map(BlockArg::from));
         }
         Ok(())
     }
@@ -535,7 +591,8 @@ impl<'a, 'f> Printer<'a, 'f> {
         // In the order of the structure: a, row_off, tap_off, b, c, k, taps, rows, row_off_tap_stride, a_k_stride,
         // b_k_stride, b_tap_stride, c_row_stride, accumulate.
         let fields: [Value; TILE_FIELDS] = [
-            a.base, rows.base, taps.base, b_address, out.base, depth, count, valid, zero, one, lanes, tap_stride, lanes, accumulate,
+            a.base, rows.base, taps.base, b_address, out.base, depth, count, valid, zero, one, lanes, tap_stride,
+            lanes, accumulate,
         ];
         let slot = StackSlotData::new(StackSlotKind::ExplicitSlot, (8 * TILE_FIELDS) as u32, 3);
         let slot = e.b.create_sized_stack_slot(slot);
