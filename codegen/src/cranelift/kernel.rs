@@ -5,15 +5,14 @@
 //! A failed `Check` raises the status cell to its status (atomic maximum: which task fails first does not show) and
 //! leaves the kernel. `Prefetch` is a hint that Cranelift cannot express: nothing is printed.
 
-use anyhow::{Context as _, Result, anyhow, bail, ensure};
+use anyhow::{Context as _, Result, bail, ensure};
 use cranelift_codegen::ir::condcodes::IntCC;
 use cranelift_codegen::ir::{
-    AbiParam, AtomicRmwOp, Block as Label, BlockArg, Function, InstBuilder, MemFlagsData, Signature, StackSlotData,
-    StackSlotKind, Type, UserFuncName, Value, types,
+    AbiParam, AtomicRmwOp, Block as Label, BlockArg, Function, InstBuilder, MemFlagsData, Signature, Type,
+    UserFuncName, Value, types,
 };
 use cranelift_frontend::{FunctionBuilder, FunctionBuilderContext};
 use kiln_ir::DType;
-use kiln_ir::loops::inst::CallTile;
 use kiln_ir::loops::{Block, BufId, For, Inst, Kernel, Level, Space, Stmt, Ty, V};
 use kiln_ir::scalar::BinaryOp;
 
@@ -21,7 +20,7 @@ use super::TileSymbol;
 use super::arith::Known;
 use super::host::has_check;
 use super::memory::{Frame, Linear, Memory};
-use super::value::{Emit, External, Facts, Val, carried_types, check_type, register_count, scalar_type};
+use super::value::{Emit, External, Facts, Val, carried_types, check_type, scalar_type};
 
 /// A printed function, before compilation.
 pub(super) struct Printed {
@@ -29,9 +28,6 @@ pub(super) struct Printed {
     /// Functions outside the module, in the order of their name indices.
     pub externals: Vec<External>,
 }
-
-/// Bytes of `kiln_rt::ukernel::GemmTile`: 14 fields of 8 bytes.
-const TILE_FIELDS: usize = 14;
 
 /// Prints one kernel. `index` is its number among the module's functions.
 pub(super) fn print(
@@ -42,30 +38,6 @@ pub(super) fn print(
     scratch: &mut FunctionBuilderContext,
 ) -> Result<Printed> {
     print_kernel(kernel, index, facts, tiles, scratch).with_context(|| format!("kernel `{}`", kernel.name))
-}
-
-/// Whether an innermost loop needs more vector registers than there are once all its loads stand first, as Cranelift's
-/// optimizer places them; see [`super::OptLevel::Auto`].
-pub(super) fn is_register_tile(kernel: &Kernel, registers: usize) -> bool {
-    // Registers of a value that vector registers hold: floats, and any vector.
-    let weight = |v: &V| match kernel.types.get(v.0 as usize) {
-        Some(t) if t.lanes > 1 || t.elem.is_float() => register_count(t.lanes as usize, t.elem.size()),
-        _ => 0,
-    };
-    fn walk(block: &Block, registers: usize, weight: &impl Fn(&V) -> usize) -> bool {
-        block.stmts.iter().any(|s| match &s.inst {
-            Inst::If(_, a, b) => walk(a, registers, weight) || walk(b, registers, weight),
-            Inst::For(l) => {
-                let carried: usize = l.carried.iter().map(|c| weight(&c.inner)).sum();
-                let loads = l.body.stmts.iter().filter(|s| matches!(s.inst, Inst::Load { .. }));
-                let loaded: usize = loads.flat_map(|s| &s.results).map(weight).sum();
-                (carried > 0 && carried + loaded * usize::from(l.unroll) > registers)
-                    || walk(&l.body, registers, weight)
-            }
-            _ => false,
-        })
-    }
-    walk(&kernel.body, registers, &weight)
 }
 
 /// Signature of kernels: slots, task.
@@ -107,10 +79,10 @@ struct Def {
     known: Option<Known>,
 }
 
-struct Printer<'a, 'f> {
-    e: Emit<'f>,
+pub(super) struct Printer<'a, 'f> {
+    pub e: Emit<'f>,
     kernel: &'a Kernel,
-    tiles: &'a [TileSymbol],
+    pub tiles: &'a [TileSymbol],
     defs: Vec<Option<Def>>,
     buffers: Vec<Memory>,
     symbols: Vec<Value>,
@@ -171,7 +143,7 @@ impl<'a, 'f> Printer<'a, 'f> {
     }
 
     /// A scalar of a type.
-    fn scalar(&self, v: V, elem: DType) -> Result<Value> {
+    pub fn scalar(&self, v: V, elem: DType) -> Result<Value> {
         let d = &self.def(v)?.val;
         ensure!(d.elem == elem && d.lanes == 1, "{v:?} is {}x{}, not a scalar of {elem}", d.elem, d.lanes);
         Ok(d.regs[0])
@@ -187,7 +159,7 @@ impl<'a, 'f> Printer<'a, 'f> {
         Ok(self.def(v)?.linear.unwrap_or(Linear { root: Some(root), add: 0 }))
     }
 
-    fn memory(&self, b: BufId) -> Result<Memory> {
+    pub fn memory(&self, b: BufId) -> Result<Memory> {
         self.buffers.get(b.0 as usize).copied().with_context(|| format!("buffer {} does not exist", b.0))
     }
 
@@ -566,42 +538,6 @@ impl<'a, 'f> Printer<'a, 'f> {
         let exit = self.exit;
         self.e.ins().jump(exit, &[]);
         self.e.b.switch_to_block(go_on);
-        Ok(())
-    }
-
-    /// A call of a micro-kernel with the runtime's argument structure, `kiln_rt::ukernel::GemmTile<f32>`.
-    fn call_tile(&mut self, c: &CallTile) -> Result<()> {
-        let symbol = self.tiles.iter().find(|t| t.rows == c.rows && t.lanes == c.lanes);
-        let symbol = symbol.ok_or_else(|| {
-            anyhow!("no micro-kernel for a tile of {} x {}: only code for this process can call one; lower the contraction to loops", c.rows, c.lanes)
-        })?;
-        let [a, rows, taps, b, out] = [c.a, c.a_offsets, c.tap_offsets, c.b, c.out].map(|id| self.memory(id));
-        let (a, rows, taps, b, out) = (a?, rows?, taps?, b?, out?);
-        ensure!([a.elem, b.elem, out.elem].iter().all(|&t| t == DType::F32), "micro-kernels are for f32");
-        ensure!(rows.elem == DType::I64 && taps.elem == DType::I64, "offsets must be i64");
-        let (count, depth) = (self.scalar(c.taps, DType::I64)?, self.scalar(c.depth, DType::I64)?);
-        let (b_offset, valid) = (self.scalar(c.b_offset, DType::I64)?, self.scalar(c.valid_rows, DType::I64)?);
-        let e = &mut self.e;
-        let two = e.int(types::I32, 2);
-        let b_bytes = e.ins().ishl(b_offset, two);
-        let b_address = e.ins().iadd(b.base, b_bytes);
-        let (lanes, zero, one) = (e.int(types::I64, i64::from(c.lanes)), e.int(types::I64, 0), e.int(types::I64, 1));
-        let tap_stride = e.ins().imul(depth, lanes);
-        let accumulate = if c.accumulate { one } else { zero };
-        // In the order of the structure: a, row_off, tap_off, b, c, k, taps, rows, row_off_tap_stride, a_k_stride,
-        // b_k_stride, b_tap_stride, c_row_stride, accumulate.
-        let fields: [Value; TILE_FIELDS] = [
-            a.base, rows.base, taps.base, b_address, out.base, depth, count, valid, zero, one, lanes, tap_stride,
-            lanes, accumulate,
-        ];
-        let slot = StackSlotData::new(StackSlotKind::ExplicitSlot, (8 * TILE_FIELDS) as u32, 3);
-        let slot = e.b.create_sized_stack_slot(slot);
-        let address = e.ins().stack_addr(types::I64, slot, 0);
-        for (i, v) in fields.into_iter().enumerate() {
-            e.ins().store(MemFlagsData::trusted(), v, address, (8 * i) as i32);
-        }
-        let f = e.external(&symbol.name, &[types::I64], None);
-        e.ins().call(f, &[address]);
         Ok(())
     }
 }

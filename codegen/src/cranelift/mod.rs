@@ -13,6 +13,7 @@ mod isa;
 mod kernel;
 mod memory;
 mod module;
+mod tile;
 mod value;
 
 pub use isa::host_target;

@@ -23,7 +23,7 @@ use cranelift_object::{ObjectBuilder, ObjectModule};
 use super::host::{self, Numbers, WeightsAt};
 use super::kernel::{self, Printed};
 use super::value::{EXTERNAL_NAMESPACE, External, Facts};
-use super::{OptLevel, Options, TileSymbol, isa};
+use super::{OptLevel, Options, TileSymbol, isa, tile};
 use crate::program::{JitCode, Program, RunFn, Weights};
 use crate::target::Target;
 
@@ -67,7 +67,7 @@ impl Isas {
         let kernel = number.checked_sub(FIRST_KERNEL).and_then(|k| program.kernels.get(k as usize));
         match (self.level, kernel) {
             (OptLevel::Speed, _) => &self.optimizing,
-            (OptLevel::Auto, Some(k)) if !kernel::is_register_tile(k, self.registers) => &self.optimizing,
+            (OptLevel::Auto, Some(k)) if !tile::is_register_tile(k, self.registers) => &self.optimizing,
             _ => &self.plain,
         }
     }
