@@ -56,10 +56,9 @@ fn loops_carry_values_and_unroll() {
             let five = b.index(5);
             let at = b.mul(i, two);
             let at = b.sub(at, five);
-            let in_range = b.compare(CompareOp::Lt, at, b_limit(b));
-            let v = b
-                .if_else(in_range, |b| Ok::<_, std::convert::Infallible>(vec![load(b, 0, at, 1)]), |b| Ok(vec![b.index(-1)]))
-                .unwrap_or_default();
+            let limit = b.index(64);
+            let in_range = b.compare(CompareOp::Lt, at, limit);
+            let v = if_else(b, in_range, |b| vec![load(b, 0, at, 1)], |b| vec![b.index(-1)]);
             store(b, 1, i, v[0]);
             vec![c[1], next]
         });
@@ -76,10 +75,6 @@ fn loops_carry_values_and_unroll() {
         want[63] = f;
         assert_eq!(y, want, "unroll {unroll}");
     }
-}
-
-fn b_limit(b: &mut KernelBuilder) -> V {
-    b.index(64)
 }
 
 #[test]
@@ -118,7 +113,7 @@ fn vectors_and_masks_cross_blocks() {
         let row = b.binary(BinaryOp::Shr, i, shift);
         let odd = b.binary(BinaryOp::BitAnd, row, one);
         let even = b.compare(CompareOp::Eq, odd, zero);
-        b.if_else(even, |_| Ok::<_, std::convert::Infallible>(vec![max, moved]), |_| Ok(vec![c[0], c[1]])).unwrap_or_default()
+        if_else(b, even, |_| vec![max, moved], |_| vec![c[0], c[1]])
     });
     let zero = b.index(0);
     store(&mut b, 1, zero, r[0]);

@@ -56,7 +56,7 @@ pub fn npy(bytes: &[u8]) -> Result<Tensor> {
     }
     let major = *bytes.get(6).ok_or_else(short)?;
     let (len, at) = match major {
-        1 => (u16::from_le_bytes(bytes.get(8..10).ok_or_else(short)?.try_into()?) as usize, 10),
+        1 => (u16::from_le_bytes(bytes.get(8..10).ok_or_else(short)?.try_into()?) as usize, 10usize),
         2 | 3 => (u32::from_le_bytes(bytes.get(8..12).ok_or_else(short)?.try_into()?) as usize, 12),
         v => bail!("format version {v} is not known"),
     };

@@ -190,7 +190,7 @@ fn violations_are_found_on_their_lines() {
     let mut seen = vec![];
     for (file, text) in files("verify") {
         let kernels = parse::parse_all(&text).unwrap_or_else(|e| panic!("{}: {e}", file.display()));
-        let mut found = vec![];
+        let (mut found, mut messages) = (vec![], vec![]);
         for p in &kernels {
             let errors = match verify(&p.kernel, limits(&text).as_ref()) {
                 Ok(()) => vec![],
@@ -206,10 +206,11 @@ fn violations_are_found_on_their_lines() {
                     assert_eq!(word(&e.text), word(shown), "{}:{line}: {}", file.display(), e.message);
                 }
                 found.push((line, e.code.to_string()));
+                messages.push(format!("{line}: {}: {}", e.code, e.message));
             }
         }
         found.sort();
-        assert_eq!(found, pinned(&text), "{}: errors found and pinned", file.display());
+        assert_eq!(found, pinned(&text), "{}: errors found and pinned:\n{}", file.display(), messages.join("\n"));
         seen.extend(found.into_iter().map(|f| f.1));
     }
     // These cannot be written down: the parser refuses undefined and repeated values and buffers, and counts

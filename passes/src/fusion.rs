@@ -7,8 +7,8 @@
 //! * a reduction into elementwise ops that broadcast its result over trailing axes (softmax, layer norm): its loop then
 //!   runs once for each row.
 //!
-//! Operands of contractions and windows are read many times and stay in memory. Concatenations stay apart: their operands
-//! are written in place by the memory plan.
+//! Operands of contractions and windows are read many times and stay in memory. Concatenations and paddings stay apart:
+//! the plan lets their operands be written in place.
 
 use kiln_ir::graph::Def;
 use kiln_ir::lower::{Lower, View};
@@ -218,7 +218,7 @@ impl Fuser<'_> {
         let f = self.f;
         let i = n.0 as usize;
         let out = *f.node(n).outputs.first()?;
-        if self.fetched[i] || f.node(n).outputs.len() != 1 || matches!(family, Lower::View(View::Concat { .. })) {
+        if self.fetched[i] || f.node(n).outputs.len() != 1 || matches!(family, Lower::View(View::Concat { .. } | View::Pad { .. })) {
             return None;
         }
         let mut home = None;
@@ -305,7 +305,8 @@ impl Fuser<'_> {
 fn reads_once(f: &Function, n: NodeId, consumer: &Lower, v: Value) -> bool {
     match consumer {
         Lower::Pointwise(_) | Lower::Reduce { .. } | Lower::ArgReduce { .. } => true,
-        Lower::View(View::Concat { .. }) => false,
+        // Their operands are written in place, by kernels of their own.
+        Lower::View(View::Concat { .. } | View::Pad { .. }) => false,
         // A broadcast of many elements would compute each again for every copy.
         Lower::View(View::Broadcast(shape)) => Dim::product(shape) == f.ty(v).elements() || f.ty(v).elements().is(1),
         Lower::View(View::Tile) => f.ty(v).elements().is(1),

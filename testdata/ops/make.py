@@ -14,7 +14,8 @@ import tensorflow as tf
 from tensorflow.python.framework import op_def_registry
 
 NAMES = {"float32": "f32", "float64": "f64", "int32": "i32", "int64": "i64", "bool": "bool", "uint8": "u8",
-         "int16": "i16", "string": "string", "complex64": "c64", "uint32": "u32"}
+         "int16": "i16", "string": "string", "complex64": "c64", "complex128": "c128", "uint32": "u32"}
+FLOATS = (tf.float32, tf.float64, tf.complex128)
 cases = []
 
 
@@ -41,7 +42,7 @@ def tensor(a):
     if a.dtype == object:
         return {"dtype": "string", "shape": list(a.shape), "data": [s.decode() for s in a.reshape(-1)]}
     data = a.reshape(-1)
-    if a.dtype == np.complex64:
+    if a.dtype.kind == "c":
         data = np.stack([data.real, data.imag], -1).reshape(-1)
     return {"dtype": NAMES[a.dtype.name], "shape": list(a.shape), "data": data.tolist()}
 
@@ -68,7 +69,8 @@ def call(op, args, attrs):
     kw, i = dict(attrs), 0
     for a in op_def_registry.get(op).input_arg:
         if a.number_attr or a.type_list_attr:
-            n = len(args) - (len(op_def_registry.get(op).input_arg) - 1)
+            lists = sum(bool(b.number_attr or b.type_list_attr) for b in op_def_registry.get(op).input_arg)
+            n = (len(args) - (len(op_def_registry.get(op).input_arg) - lists)) // lists
             kw[RENAMED.get((op, a.name), a.name)] = args[i:i + n]
             i += n
         else:
@@ -94,12 +96,12 @@ def case(name, op, inputs, symbolic=(), grad=True, error=None, **attrs):
     values = [tf.constant(v) for _, v in inputs]
     try:
         with tf.GradientTape() as tape:
-            floats = [v for (kind, _), v in zip(inputs, values) if kind == "data" and v.dtype in (tf.float32, tf.float64)]
+            floats = [v for (kind, _), v in zip(inputs, values) if kind == "data" and v.dtype in FLOATS]
             for v in floats:
                 tape.watch(v)
             ys = call(op, values, attrs)
-            diff = grad and floats and all(y.dtype in (tf.float32, tf.float64) for y in ys)
-            loss = sum(tf.reduce_sum(tf.reshape(y, [-1]) * tf.constant(weights(int(tf.size(y))), y.dtype)) for y in ys) if diff else None
+            diff = grad and floats and all(y.dtype in FLOATS for y in ys)
+            loss = sum(tf.reduce_sum(tf.math.real(tf.reshape(y, [-1]) * tf.constant(weights(int(tf.size(y))), y.dtype))) for y in ys) if diff else None
     except (tf.errors.OpError, ValueError) as e:
         assert error and error in str(e), (name, str(e))
         out["error"] = error
@@ -110,7 +112,7 @@ def case(name, op, inputs, symbolic=(), grad=True, error=None, **attrs):
     if diff:
         try:
             gs = iter(tape.gradient(loss, floats))
-            out["grads"] = [None if not (k == "data" and v.dtype in (tf.float32, tf.float64)) else
+            out["grads"] = [None if not (k == "data" and v.dtype in FLOATS) else
                             (lambda q: None if q is None else tensor(tf.convert_to_tensor(q).numpy()))(next(gs)) for (k, _), v in zip(inputs, values)]
         except LookupError:
             pass
@@ -270,6 +272,21 @@ for op in ["Igamma", "Igammac", "Zeta", "Polygamma"]:
     case("grad_" + op.lower(), op, [c([2.0, 3.0], "float64"), d([1.5, 0.75], "float64")])
 case("grad_select", "SelectV2", [("data", np.array([[True], [False]])), x(2, 3), x(3, start=7.0)], [(0, 0), (1, 0)])
 case("grad_cast", "Cast", [x(3)], DstT=tf.float64)
+
+Z, W = d([0.5 + 0.25j, -1.5 + 2j], "complex128"), d([[2 - 1j], [0.75 + 0.5j]], "complex128")
+for op in ["Neg", "Square", "Sqrt", "Rsqrt", "Reciprocal", "Exp", "Expm1", "Log", "Log1p", "Sigmoid", "Tanh", "Sin", "Cos", "Tan", "Asin", "Acos", "Atan",
+           "Sinh", "Cosh", "Asinh", "Acosh", "Atanh", "Conj"]:
+    case("grad_complex_" + op.lower(), op, [Z])
+case("grad_complex_abs", "ComplexAbs", [Z], Tout=tf.float64)
+for op in ["Real", "Imag", "Angle"]:
+    case("grad_complex_" + op.lower(), op, [Z], Tout=tf.float64)
+for op in ["AddV2", "Sub", "Mul", "RealDiv", "DivNoNan", "MulNoNan", "Pow", "SquaredDifference", "Xlogy", "Xlog1py", "Xdivy"]:
+    case("grad_complex_" + op.lower(), op, [Z, W])
+
+case("dynamic_stitch", "DynamicStitch", [c(4), c([[2, 0], [1, 3]]), x(2), x(2, 2, 2, start=20.0)], [])
+# A row that is named twice is the last one's; TensorFlow's gradient does not take that into account, ours does.
+case("dynamic_stitch_twice", "DynamicStitch", [c(1), c([[2, 0], [1, 3]]), x(2), x(2, 2, 2, start=20.0)], [], grad=False)
+case("dynamic_stitch_dims", "DynamicStitch", [c([0, 2]), c([1]), c([7, 8]), c([9])])
 
 text = ",\n".join(json.dumps(k, separators=(",", ":")) for k in cases)
 (pathlib.Path(__file__).parent / "array.json").write_text("[\n" + text + "\n]\n")

@@ -172,6 +172,9 @@ impl<'a, 'f> Printer<'a, 'f> {
 
     fn stmt(&mut self, s: &Stmt) -> Result<()> {
         match &s.inst {
+            Inst::Dim(_) | Inst::IotaRows | Inst::ReduceInto { .. } => bail!("belongs to a level above the machine level"),
+            Inst::Thread(_) | Inst::WarpXor(..) | Inst::Mma(..) => bail!("needs a GPU"),
+            Inst::AsyncCopy { .. } | Inst::AsyncCommit | Inst::AsyncWait(_) | Inst::Barrier => bail!("needs a GPU"),
             Inst::For(l) => return self.for_loop(l, &s.results),
             Inst::If(c, then, other) => return self.conditional(*c, then, other, &s.results),
             Inst::Store { buf, index, value } => {
@@ -289,9 +292,6 @@ impl<'a, 'f> Printer<'a, 'f> {
                 let (memory, offsets) = (self.memory(*buf)?, self.val(*offsets)?);
                 self.e.gather(&memory, &offsets)?
             }
-            Inst::Dim(_) | Inst::IotaRows | Inst::ReduceInto { .. } => bail!("belongs to a level above the machine level"),
-            Inst::Thread(_) | Inst::WarpXor(..) | Inst::Mma(..) => bail!("needs a GPU"),
-            Inst::AsyncCopy { .. } | Inst::AsyncCommit | Inst::AsyncWait(_) | Inst::Barrier => bail!("needs a GPU"),
             other => bail!("{other:?} has no value"),
         };
         Ok(Def { val, linear, known })

@@ -7,6 +7,7 @@
 //!
 //! Families have one file each: [`pointwise`], [`view`], [`reduce`], [`contract`] (products and windows).
 
+mod border;
 mod contract;
 mod index;
 mod pointwise;
@@ -23,6 +24,7 @@ use kiln_ir::ops::constant::Const;
 use kiln_ir::{DType, Dim, Function, NodeId, Symbol, Tensor, TensorType, Value};
 use kiln_passes::fusion::{Cluster, Source};
 
+pub use border::border;
 pub use index::collapse;
 
 /// A loop of an L1 nest, for the schedule.
@@ -43,6 +45,8 @@ pub enum LoopRole {
     Out(std::ops::Range<usize>),
     /// A reduction inside the node.
     Reduce(NodeId),
+    /// An axis of one side of a padding's border.
+    Side(NodeId, usize),
 }
 
 /// A cluster as logical loops.
@@ -104,7 +108,9 @@ pub fn lower(f: &Function, cluster: &Cluster, walk: &Walk, layouts: &Layouts, na
 /// The symbols that the types and attributes of a cluster mention, in name order.
 fn cluster_symbols(f: &Function, cluster: &Cluster) -> Vec<Symbol> {
     let mut found = std::collections::BTreeSet::new();
-    let mut note = |d: &Dim| d.for_each_symbol(&mut |s| drop(found.insert(s.clone())));
+    let mut note = |d: &Dim| d.for_each_symbol(&mut |s| {
+        found.insert(s.clone());
+    });
     let values = cluster.nodes.iter().flat_map(|&n| f.node(n).inputs.iter().chain(&f.node(n).outputs));
     for &v in values {
         f.ty(v).shape.iter().for_each(&mut note);

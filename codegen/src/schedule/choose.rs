@@ -203,6 +203,18 @@ fn reduce_loops(nest: &Nest) -> Vec<&NestLoop> {
     nest.loops.iter().filter(|l| matches!(l.role, LoopRole::Reduce(_))).collect()
 }
 
+/// The schedule of a border: lanes along the innermost axis of each side.
+pub fn border_schedule(nest: &Nest, target: &Target) -> Schedule {
+    let v = target.lanes(compute_type(nest));
+    let rank = nest.kernel.buffers.first().map_or(0, |b| b.shape.len());
+    let inner = nest.loops.iter().filter(|l| matches!(l.role, LoopRole::Side(_, a) if a + 1 == rank));
+    let lanes = inner.map(|l| {
+        let wide = v * (size(&l.extent) / i64::from(v)).clamp(1, 4) as u16;
+        TileAxis { iv: l.iv, sizes: lane_sizes(nest, wide, target) }
+    });
+    Schedule { lanes: lanes.collect(), ..Schedule::default() }
+}
+
 /// The extent of a loop, or a middling guess for a symbolic one.
 fn size(d: &Dim) -> i64 {
     d.as_const().unwrap_or(32).max(1)

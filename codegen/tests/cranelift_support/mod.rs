@@ -42,6 +42,15 @@ pub fn loop_between(b: &mut KernelBuilder, lo: V, hi: V, step: i64, unroll: u16,
     b.for_loop(LoopKind::Serial, lo, hi, step, unroll, &carried, |b, iv, c| Ok::<_, std::convert::Infallible>(body(b, iv, c))).unwrap_or_default()
 }
 
+/// A conditional with results.
+pub fn if_else(b: &mut KernelBuilder, cond: V, then: impl FnOnce(&mut KernelBuilder) -> Vec<V>, other: impl FnOnce(&mut KernelBuilder) -> Vec<V>) -> Vec<V> {
+    let open = b.open_if(cond);
+    let yields = then(b);
+    let open = b.open_else(open, yields);
+    let yields = other(b);
+    b.close_if(open, yields)
+}
+
 /// A machine-level load of `lanes` elements.
 pub fn load(b: &mut KernelBuilder, buf: u32, at: V, lanes: u16) -> V {
     let elem = b.kernel().buffers[buf as usize].dtype;

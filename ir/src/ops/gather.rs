@@ -13,7 +13,9 @@ use anyhow::{Context, Result, bail};
 
 use super::shape::join::concat;
 use super::shape::slice::slice;
-use super::shape::{Slice, arity, assemble, check_index, cotangent, dim_value, known, may_equal, pure_op, result_shape, splat};
+use super::shape::{
+    Slice, arity, assemble, check_index, cotangent, dim_value, known, may_equal, pure_op, result_shape, splat,
+};
 use crate::attr::{Attr, Attrs};
 use crate::graph::{TensorType, Value};
 use crate::lower::Lower;
@@ -150,7 +152,9 @@ impl Gather {
             return None;
         }
         let mut elems = Vec::new();
-        self.runs(&values.shape, &indices.shape, &at, &mut |_, from, n| elems.extend_from_slice(&values.elems[from..from + n]));
+        self.runs(&values.shape, &indices.shape, &at, &mut |_, from, n| {
+            elems.extend_from_slice(&values.elems[from..from + n])
+        });
         Some(DimTensor { shape, elems })
     }
 
@@ -339,7 +343,14 @@ impl Op for Scatter {
 }
 
 /// Maximum and minimum: the cotangent of an element is shared equally by all that attain it.
-fn share_among_equals(b: &mut Builder, x: Value, indices: Value, updates: Value, y: Value, g: Value) -> Result<(Value, Value)> {
+fn share_among_equals(
+    b: &mut Builder,
+    x: Value,
+    indices: Value,
+    updates: Value,
+    y: Value,
+    g: Value,
+) -> Result<(Value, Value)> {
     let dtype = b.ty(g).dtype;
     let indicator = |b: &mut Builder, a, c| {
         let equal = b.compare(CompareOp::Eq, a, c)?;
@@ -388,7 +399,8 @@ fn tf_dynamic_stitch(cx: &mut TfCx<'_>) -> Result<Vec<Value>> {
         let (lead, data, ty) = (cx.ty(k)?.rank(), cx.input(n + k)?, cx.ty(n + k)?);
         let Some(inner) = ty.shape.get(lead..) else { bail!("data {k} is {ty} under indices of rank {lead}") };
         for index in cx.const_ints(k).context("the places of a stitch must be known")? {
-            let index = usize::try_from(index).ok().filter(|&i| i < 1 << 24).with_context(|| format!("index {index}"))?;
+            let index =
+                usize::try_from(index).ok().filter(|&i| i < 1 << 24).with_context(|| format!("index {index}"))?;
             if from.len() <= index {
                 from.resize(index + 1, None);
             }

@@ -1,6 +1,6 @@
 //! Ops that move elements without computing on them, and what their files share.
 //!
-//! Each such op says once where its result's elements come from ([`Movement::runs`]); the reference evaluation on bytes
+//! Each such op says once where its result's elements come from (`Movement::runs`); the reference evaluation on bytes
 //! and on strings and the evaluation on symbolic dims all follow from that one statement, so they cannot disagree.
 //!
 //! Code shared by the files: `C1` is the number of operands; `E1` an evaluation with unbound symbols; `E2` a result too

@@ -162,13 +162,6 @@ impl<'a> Cursor<'a> {
         word.parse().map_err(|_| self.error_at(start, format!("expected an integer, not `{word}`")))
     }
 
-    /// An integer that fits i64.
-    pub(super) fn int64(&mut self) -> Result<i64, TextError> {
-        let start = self.at();
-        let n = self.integer()?;
-        i64::try_from(n).map_err(|_| self.error_at(start, format!("{n} leaves 64 bits")))
-    }
-
     /// Bits as `0x..`.
     pub(super) fn hex(&mut self) -> Result<u64, TextError> {
         let start = self.at();

@@ -46,7 +46,8 @@ pub fn run(b: &Builder, params: &[Tensor], sizes: &Sizes) -> Result<HashMap<Valu
                 bail!("{:?} gave {t:?} where {ty} ({shape:?}) was inferred", node.op);
             }
             if let Some(dims) = b.as_dims(v) {
-                let known: Option<Vec<i64>> = dims.elems.iter().map(|d| d.eval(&|s| sizes.get(&*s.0).copied())).collect();
+                let known: Option<Vec<i64>> =
+                    dims.elems.iter().map(|d| d.eval(&|s| sizes.get(&*s.0).copied())).collect();
                 assert_eq!(known, t.to_i64s(), "{:?} is tracked as {:?}", node.op, dims.elems);
             }
             values.insert(v, t);
@@ -179,13 +180,16 @@ pub fn read_tensor(j: &Json) -> Tensor {
         DType::String => {
             Tensor::of_strings(&shape, data.iter().map(|s| s.as_str().expect("a string").as_bytes().to_vec()).collect())
         }
-        DType::Bool => Tensor::of_bools(&shape, &data.iter().map(|b| b.as_bool().expect("a boolean")).collect::<Vec<_>>()),
+        DType::Bool => {
+            Tensor::of_bools(&shape, &data.iter().map(|b| b.as_bool().expect("a boolean")).collect::<Vec<_>>())
+        }
         DType::F32 => Tensor::of(&shape, &floats().iter().map(|&x| x as f32).collect::<Vec<_>>()),
         DType::F64 => Tensor::of(&shape, &floats()),
-        DType::C64 => {
-            let parts: Vec<f32> = floats().iter().map(|&x| x as f32).collect();
-            let mut t = Tensor::zeros(DType::C64, &shape);
-            t.bytes_mut().copy_from_slice(&parts.iter().flat_map(|x| x.to_ne_bytes()).collect::<Vec<u8>>());
+        DType::C64 | DType::C128 => {
+            let part =
+                |x: f64| if dtype == DType::C64 { (x as f32).to_ne_bytes().to_vec() } else { x.to_ne_bytes().to_vec() };
+            let mut t = Tensor::zeros(dtype, &shape);
+            t.bytes_mut().copy_from_slice(&floats().into_iter().flat_map(part).collect::<Vec<u8>>());
             t
         }
         _ => {
@@ -240,20 +244,54 @@ pub fn weights(dtype: DType, shape: &[usize]) -> Tensor {
     let w: Vec<f64> = (0..n).map(|i| ((i * 5 % 11) as f64 - 5.0) / 4.0).collect();
     match dtype {
         DType::F32 => Tensor::of(shape, &w.iter().map(|&x| x as f32).collect::<Vec<_>>()),
+        DType::C128 => {
+            let mut t = Tensor::zeros(dtype, shape);
+            t.bytes_mut().copy_from_slice(
+                &w.iter().flat_map(|x| [x.to_ne_bytes(), 0f64.to_ne_bytes()].concat()).collect::<Vec<u8>>(),
+            );
+            t
+        }
         _ => Tensor::of(shape, &w),
     }
 }
 
-/// Asserts that two tensors are alike: floats within `tol` relative to the larger of 1 and the value; the rest exactly.
-pub fn assert_close(what: &str, got: &Tensor, want: &Tensor, tol: f64) {
-    assert_eq!((got.dtype(), got.shape()), (want.dtype(), want.shape()), "{what}");
-    match (got.to_f64s(), want.to_f64s()) {
-        (Some(g), Some(w)) => {
-            for (i, (g, w)) in g.iter().zip(&w).enumerate() {
-                let near = (g - w).abs() <= tol * w.abs().max(1.0) || (g.is_nan() && w.is_nan()) || g == w;
-                assert!(near, "{what}: element {i} is {g}, not {w}");
-            }
+/// The first difference of two tensors, in words: floats may differ by `tol` relative to the larger of 1 and the value;
+/// the rest not at all.
+pub fn difference(got: &Tensor, want: &Tensor, tol: f64) -> Option<String> {
+    if (got.dtype(), got.shape()) != (want.dtype(), want.shape()) {
+        return Some(format!("{got:?} in place of {want:?}"));
+    }
+    let reals = |t: &Tensor| match t.dtype() {
+        DType::C64 => {
+            let part = |b: &[u8]| f64::from(f32::from_ne_bytes([b[0], b[1], b[2], b[3]]));
+            Some(t.bytes().chunks_exact(4).map(part).collect())
         }
-        _ => assert!(got.same_bits(want), "{what}: {:?} {:?} is not {:?} {:?}", got.bytes(), got.strings(), want.bytes(), want.strings()),
+        DType::C128 => {
+            Some(t.bytes().chunks_exact(8).filter_map(|b| Some(f64::from_ne_bytes(b.try_into().ok()?))).collect())
+        }
+        _ => t.to_f64s(),
+    };
+    let (g, w): (Vec<f64>, Vec<f64>) = match (reals(got), reals(want)) {
+        (Some(g), Some(w)) => (g, w),
+        _ if got.same_bits(want) => return None,
+        _ => {
+            return Some(format!(
+                "{:?} {:?} in place of {:?} {:?}",
+                got.bytes(),
+                got.strings(),
+                want.bytes(),
+                want.strings()
+            ));
+        }
+    };
+    let near = |g: f64, w: f64| (g - w).abs() <= tol * w.abs().max(1.0) || (g.is_nan() && w.is_nan()) || g == w;
+    let at = g.iter().zip(&w).position(|(&g, &w)| !near(g, w))?;
+    Some(format!("element {at} is {}, not {}", g[at], w[at]))
+}
+
+/// Asserts that [`difference`] finds none.
+pub fn assert_close(what: &str, got: &Tensor, want: &Tensor, tol: f64) {
+    if let Some(d) = difference(got, want, tol) {
+        panic!("{what}: {d}");
     }
 }

@@ -209,8 +209,8 @@ fn unary_formula(op: UnaryOp, f: &mut Formula<'_>, x: Value, y: Value, g: Value)
             let one = f.number(x, 1.0)?;
             f.o(BinaryOp::Polygamma, one, x)?
         }
-        Neg | Real | Imag | Conj | Angle | Sign | BitNot | Not | PopCount | Floor | Ceil | Rint | Trunc | IsNan | IsInf
-        | IsFinite => return Err(anyhow!("`{op}` has no derivative of this form")),
+        Neg | Real | Imag | Conj | Angle | Sign | BitNot | Not | PopCount | Floor | Ceil | Rint | Trunc | IsNan
+        | IsInf | IsFinite => return Err(anyhow!("`{op}` has no derivative of this form")),
     };
     f.mul(g, derivative)
 }
@@ -248,7 +248,10 @@ fn binary_formula(
     g: Value,
 ) -> Result<(Option<Value>, Option<Value>)> {
     use BinaryOp::*;
-    let (x, y) = (f.conj(x)?, f.conj(y)?);
+    // TensorFlow does not conjugate in these: its complex squared difference is |x - y|^2, and its gradients of the
+    // others are written for real numbers.
+    let plain = matches!(op, MulNoNan | SquaredDifference | Xlogy | Xlog1py | Xdivy);
+    let (x, y) = if plain { (x, y) } else { (f.conj(x)?, f.conj(y)?) };
     let (dx, dy) = match op {
         Add => (g, g),
         Sub => (g, f.neg(g)?),

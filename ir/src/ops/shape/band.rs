@@ -133,7 +133,7 @@ fn matrix_diag(cx: &mut TfCx<'_>, full: bool) -> Result<Vec<Value>> {
 fn tf_diag(cx: &mut TfCx<'_>) -> Result<Vec<Value>> {
     let (x, ty) = (cx.input(0)?, cx.ty(0)?);
     let n = ty.elements();
-    let flat = cx.b.reshape(x, &[n.clone()])?;
+    let flat = cx.b.reshape(x, std::slice::from_ref(&n))?;
     let zeros = splat(cx.b, ty.dtype, 0.0, &[n.clone(), n])?;
     let y = with_diagonal(cx.b, flat, zeros, 0)?;
     Ok(vec![cx.b.reshape(y, &[ty.shape.clone(), ty.shape].concat())?])

@@ -108,7 +108,8 @@ fn tf_space_to_depth(cx: &mut TfCx<'_>) -> Result<Vec<Value>> {
         bail!("blocks of {n} x {n} of {ty}: takes rank 4 and a block of at least 2");
     }
     let d = &ty.shape;
-    let (height, width, depth) = (divide(&d[h], n)?, divide(&d[w], n)?, d[channel].clone() * Dim::from(n) * Dim::from(n));
+    let (height, width, depth) =
+        (divide(&d[h], n)?, divide(&d[w], n)?, d[channel].clone() * Dim::from(n) * Dim::from(n));
     let (n, c) = (Dim::from(n), d[channel].clone());
     let (split, perm, joined) = if channel == 3 {
         let split = [d[0].clone(), height.clone(), n.clone(), width.clone(), n, c];

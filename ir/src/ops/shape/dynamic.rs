@@ -87,7 +87,8 @@ impl Op for DynamicSlice {
     }
     fn eval_dims(&self, x: &[(&TensorType, Option<&DimTensor>)]) -> Vec<Option<DimTensor>> {
         let start = x[1].1.and_then(|d| d.elems.iter().map(Dim::as_const).collect::<Option<Vec<i64>>>());
-        let slice = |start: Vec<i64>| super::Slice::dense(start.into_iter().map(Dim::from).collect(), self.size.clone());
+        let slice =
+            |start: Vec<i64>| super::Slice::dense(start.into_iter().map(Dim::from).collect(), self.size.clone());
         start.map_or(vec![None], |s| super::dims_moved(&slice(s), &x[..1]))
     }
     fn vjp(&self, b: &mut Builder, args: VjpArgs<'_>) -> Result<Vec<Option<Value>>, NoGradient> {

@@ -8,7 +8,9 @@ use std::sync::Arc;
 use anyhow::{Context, Result, bail};
 
 use super::slice::slice;
-use super::{Emit, Movement, Slice, always_negative, cotangent, dims_moved, dims_value, eval_moved, known, may_equal, pure_op};
+use super::{
+    Emit, Movement, Slice, always_negative, cotangent, dims_moved, dims_value, eval_moved, known, may_equal, pure_op,
+};
 use crate::attr::{Attr, Attrs};
 use crate::graph::{TensorType, Value};
 use crate::lower::{Lower, View};
@@ -190,7 +192,9 @@ fn tf_concat_offset(cx: &mut TfCx<'_>) -> Result<Vec<Value>> {
     let mut offsets = Vec::new();
     for i in 1..cx.inputs.len() {
         let shape = cx.dims_input(i)?;
-        let Some(size) = shape.get(axis) else { bail!("operand {i} holds a shape of rank {}, not {rank}", shape.len()) };
+        let Some(size) = shape.get(axis) else {
+            bail!("operand {i} holds a shape of rank {}, not {rank}", shape.len())
+        };
         let mut offset = vec![Dim::from(0); rank];
         offset[axis] = start.clone();
         start = start + size.clone();

@@ -126,7 +126,9 @@ impl Op for MirrorPad {
         let ty = padded("mirror_pad", x, &self.low, &self.high)?;
         for axis in 0..x.rank() {
             for border in [&self.low[axis], &self.high[axis]] {
-                if !border.is(0) && always_negative(&(x.shape[axis].clone() - Dim::from(self.offset()) - border.clone())) {
+                if !border.is(0)
+                    && always_negative(&(x.shape[axis].clone() - Dim::from(self.offset()) - border.clone()))
+                {
                     let message = format!("axis {axis} of {x} is too short to mirror {border} elements");
                     return Err(OpError::new("mirror_pad", "C5", message));
                 }
@@ -144,8 +146,8 @@ impl Op for MirrorPad {
     fn vjp(&self, b: &mut Builder, args: VjpArgs<'_>) -> Result<Vec<Option<Value>>, NoGradient> {
         let Some(mut g) = cotangent(&args) else { return Ok(vec![None]) };
         let shape = b.ty(args.inputs[0]).shape.clone();
-        for axis in 0..shape.len() {
-            g = self.fold(b, g, axis, &shape[axis])?;
+        for (axis, extent) in shape.iter().enumerate() {
+            g = self.fold(b, g, axis, extent)?;
         }
         Ok(vec![Some(g)])
     }

@@ -124,7 +124,8 @@ fn reverse(cx: &mut TfCx<'_>, axes: Vec<usize>) -> Result<Vec<Value>> {
 /// The first `lengths[b]` elements of each sequence reversed: a gather along the sequence with one row an entry.
 fn tf_reverse_sequence(cx: &mut TfCx<'_>) -> Result<Vec<Value>> {
     let (x, lengths, ty, lengths_ty) = (cx.input(0)?, cx.input(1)?, cx.ty(0)?, cx.ty(1)?);
-    let (seq, batch) = (normalize_axis(cx.int("seq_dim")?, ty.rank())?, normalize_axis(cx.int("batch_dim")?, ty.rank())?);
+    let (seq, batch) =
+        (normalize_axis(cx.int("seq_dim")?, ty.rank())?, normalize_axis(cx.int("batch_dim")?, ty.rank())?);
     if seq == batch || lengths_ty.rank() != 1 {
         bail!("axes {seq} and {batch} of {ty} with lengths {lengths_ty}");
     }

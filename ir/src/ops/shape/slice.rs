@@ -5,7 +5,9 @@
 
 use std::sync::Arc;
 
-use super::{Emit, Movement, always_negative, arity, at_least_zero, check_sizes, cotangent, dims_moved, emit_separable};
+use super::{
+    Emit, Movement, always_negative, arity, at_least_zero, check_sizes, cotangent, dims_moved, emit_separable,
+};
 use super::{eval_moved, pure_op, splat, strides};
 use crate::attr::{Attr, Attrs};
 use crate::graph::{TensorType, Value};
@@ -63,7 +65,8 @@ impl Op for Slice {
     fn infer(&self, given: &[&TensorType]) -> Result<Vec<TensorType>, OpError> {
         let [x] = arity("slice", given)?;
         if [self.start.len(), self.size.len(), self.step.len()] != [x.rank(); 3] {
-            let message = format!("{x} is sliced by start {:?}, size {:?}, step {:?}", self.start, self.size, self.step);
+            let message =
+                format!("{x} is sliced by start {:?}, size {:?}, step {:?}", self.start, self.size, self.step);
             return Err(OpError::new("slice", "C2", message));
         }
         if self.step.contains(&0) {
@@ -78,7 +81,8 @@ impl Op for Slice {
             let last = start.clone() + Dim::from(self.step[axis]) * (size.clone() - Dim::from(1));
             // A symbolic size may be 0 at run time, and then nothing is taken.
             let certain = size.as_const().is_some();
-            let outside = |at: &Dim| always_negative(at) || always_negative(&(x.shape[axis].clone() - at.clone() - Dim::from(1)));
+            let outside =
+                |at: &Dim| always_negative(at) || always_negative(&(x.shape[axis].clone() - at.clone() - Dim::from(1)));
             if certain && (outside(start) || outside(&last)) {
                 let message = format!("elements {start} to {last} of axis {axis} are not all in {x}");
                 return Err(OpError::new("slice", "C4", message));

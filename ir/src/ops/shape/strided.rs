@@ -1,7 +1,7 @@
 //! TensorFlow's Slice, StridedSlice and StridedSliceGrad.
 //!
 //! A StridedSlice is read in two steps: the sparse specification (one entry an index that the user wrote) becomes one
-//! [`Axis`] for each axis of the operand, with the result's axes beside it; then bounds become dims. Bounds may be
+//! `Axis` for each axis of the operand, with the result's axes beside it; then bounds become dims. Bounds may be
 //! symbolic. A symbolic bound whose sign depends on the symbols counts from the front, and is then clamped to the
 //! extent, so that `x[:n-1]` is empty for n = 0. Single indices may be computed at run time.
 

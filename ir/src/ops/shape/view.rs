@@ -57,7 +57,8 @@ impl Op for Reshape {
         check_sizes("reshape", "C3", &self.shape)?;
         let (from, to) = (x.elements(), Dim::product(&self.shape));
         // A number cannot equal a multiple of what does not divide it.
-        let divides = |n: &Dim, of: &Dim| n.as_const().is_none_or(|n| of.known_multiple() == 0 || n % of.known_multiple() == 0);
+        let divides =
+            |n: &Dim, of: &Dim| n.as_const().is_none_or(|n| of.known_multiple() == 0 || n % of.known_multiple() == 0);
         if !may_equal(&from, &to) || !divides(&from, &to) || !divides(&to, &from) {
             let message = format!("{x} has {from} elements, shape {:?} has {to}", self.shape);
             return Err(OpError::new("reshape", "C2", message));
@@ -108,7 +109,11 @@ impl Op for Transpose {
     fn infer(&self, given: &[&TensorType]) -> Result<Vec<TensorType>, OpError> {
         let [x] = arity("transpose", given)?;
         if !is_permutation(&self.perm, x.rank()) {
-            return Err(OpError::new("transpose", "C2", format!("{:?} is no permutation of the axes of {x}", self.perm)));
+            return Err(OpError::new(
+                "transpose",
+                "C2",
+                format!("{:?} is no permutation of the axes of {x}", self.perm),
+            ));
         }
         Ok(vec![TensorType::new(x.dtype, self.perm.iter().map(|&axis| x.shape[axis].clone()).collect())])
     }

@@ -1,5 +1,7 @@
 //! From an optimized function to a [`Program`]: clusters lowered and scheduled, weights laid out, memory planned.
 
+mod placement;
+
 use std::collections::HashMap;
 use std::sync::Arc;
 
@@ -12,11 +14,12 @@ use kiln_ir::{Atom, Dim, Function, Module, ParamKind, Symbol, SymbolBounds, Tens
 use kiln_passes::fusion::{self, Cluster, family};
 use kiln_passes::memplan::{self, Request};
 
-use crate::lower::{Layouts, lower};
+use crate::lower::{Layouts, Nest, border, lower};
 use crate::machine::{self, Lanes};
 use crate::math::Caps;
 use crate::program::{Place, Port, Program, Step, Weights};
-use crate::schedule::{choose, tile};
+use crate::schedule::{Schedule, choose, tile};
+use placement::Placement;
 use crate::target::Target;
 
 /// What was planned, for reports: one entry a kernel call, and the memory figures.
@@ -87,8 +90,10 @@ const WEIGHT_ALIGN: usize = 64;
 pub fn plan(module: &Module, f: &Function, target: &Target, options: &Options) -> Result<Planned> {
     let mut p = Planner::new(f, target);
     p.ports(module)?;
-    for cluster in fusion::fuse(f) {
-        p.cluster(&cluster).with_context(|| p.describe(&cluster))?;
+    let clusters = fusion::fuse(f);
+    p.placement = placement::place(f, &clusters, &|v| p.fetched.contains_key(&v));
+    for (i, cluster) in clusters.iter().enumerate() {
+        p.cluster(i, cluster).with_context(|| p.describe(cluster))?;
     }
     p.results()?;
     p.finish(options)
@@ -126,8 +131,7 @@ struct Planner<'a> {
     reports: Vec<CallReport>,
     weights: Vec<u8>,
     placed_weights: HashMap<(Value, Option<Layout>), u64>,
-    /// The value whose memory another one shares (views).
-    alias: HashMap<Value, Value>,
+    placement: Placement,
     /// The output that holds a value.
     fetched: HashMap<Value, usize>,
 }
@@ -161,7 +165,7 @@ impl<'a> Planner<'a> {
             reports: vec![],
             weights: vec![],
             placed_weights: HashMap::new(),
-            alias: HashMap::new(),
+            placement: Placement::default(),
             fetched: HashMap::new(),
         }
     }
@@ -215,44 +219,51 @@ impl<'a> Planner<'a> {
         node.map_or(String::new(), |n| format!("compiling node `{}` ({})", n.loc.node, n.loc.tf_op))
     }
 
-    fn cluster(&mut self, c: &Cluster) -> Result<()> {
-        let f = self.f;
-        // A row-major reinterpretation of something in memory is that memory.
-        if let [n] = c.nodes[..]
-            && matches!(family(f, n), Lower::View(View::Reshape(_)))
-            && !self.fetched.contains_key(&c.output)
-            && matches!(f.def(f.node(n).inputs[0]), Def::Node(..))
-            && f.def_node(f.node(n).inputs[0]).is_some_and(|d| d.op.is::<Const>().is_none())
-        {
-            self.alias.insert(c.output, f.node(n).inputs[0]);
+    fn cluster(&mut self, i: usize, c: &Cluster) -> Result<()> {
+        if self.placement.done[i] {
             return Ok(());
         }
         let out = match self.fetched.get(&c.output) {
             Some(&i) => Operand::Output(i),
             None => Operand::Value(c.output),
         };
+        if self.placement.border_only[i] {
+            return self.border(c, out);
+        }
         self.call(c, out)
+    }
+
+    /// The border of a padding whose operand is in place.
+    fn border(&mut self, c: &Cluster, out: Operand) -> Result<()> {
+        let f = self.f;
+        let [n] = c.nodes[..] else { bail!("a padding is one node") };
+        let node = f.node(n);
+        let Lower::View(View::Pad { low, high }) = family(f, n) else { bail!("the node is no padding") };
+        let Some(fill) = f.def_node(node.inputs[1]).and_then(|d| d.op.is::<Const>()) else {
+            bail!("the fill of a padding in place is a constant")
+        };
+        let layout = self.placement.layouts.get(&c.output).cloned().unwrap_or_else(|| Layout::row_major(&f.ty(c.output).shape));
+        let name = format!("k{}", self.kernels.len());
+        let nest = border(f, n, c.output, &fill.value, &low, &high, &layout, &name)?;
+        let schedule = choose::border_schedule(&nest, self.target);
+        let kernel = self.kernel(&nest, &schedule)?;
+        self.push_call(c, kernel, vec![out], &nest, &schedule);
+        Ok(())
     }
 
     fn call(&mut self, c: &Cluster, out: Operand) -> Result<()> {
         let f = self.f;
         let choice = choose::choose(f, c, self.target);
-        let layouts: Layouts = choice.packed.iter().cloned().collect();
+        let mut layouts: Layouts = choice.packed.iter().cloned().collect();
+        for v in c.inputs.iter().chain([&c.output]) {
+            if let Some(l) = self.placement.layouts.get(v) {
+                layouts.insert(*v, l.clone());
+            }
+        }
         let name = format!("k{}", self.kernels.len());
         let nest = lower(f, c, &choice.walk, &layouts, &name)?;
         let schedule = choose::schedule(&choice, &nest, self.target);
-        let mut anonymous = nest.kernel.clone();
-        anonymous.name = String::new();
-        let key = format!("{anonymous:?} {schedule:?}");
-        let kernel = match self.known.get(&key) {
-            Some(&k) => k,
-            None => {
-                let scheduled = tile::apply(&nest, &schedule, Caps { fma: self.target.fma })?;
-                self.kernels.push(machine::lower(&scheduled, &lanes(self.target))?);
-                self.known.insert(key, self.kernels.len() - 1);
-                self.kernels.len() - 1
-            }
-        };
+        let kernel = self.kernel(&nest, &schedule)?;
         let mut buffers = vec![];
         for &v in &nest.inputs {
             buffers.push(match f.def_node(v).and_then(|n| n.op.is::<Const>()) {
@@ -261,8 +272,27 @@ impl<'a> Planner<'a> {
             });
         }
         buffers.push(out);
+        self.push_call(c, kernel, buffers, &nest, &schedule);
+        Ok(())
+    }
+
+    /// The kernel of a nest under a schedule; equal ones are shared.
+    fn kernel(&mut self, nest: &Nest, schedule: &Schedule) -> Result<usize> {
+        let mut anonymous = nest.kernel.clone();
+        anonymous.name = String::new();
+        let key = format!("{anonymous:?} {schedule:?}");
+        if let Some(&k) = self.known.get(&key) {
+            return Ok(k);
+        }
+        let scheduled = tile::apply(nest, schedule, Caps { fma: self.target.fma })?;
+        self.kernels.push(machine::lower(&scheduled, &lanes(self.target))?);
+        self.known.insert(key, self.kernels.len() - 1);
+        Ok(self.kernels.len() - 1)
+    }
+
+    fn push_call(&mut self, c: &Cluster, kernel: usize, buffers: Vec<Operand>, nest: &Nest, schedule: &Schedule) {
         let k = &self.kernels[kernel];
-        let symbols = nest.kernel.symbols.iter().map(|s| Dim::sym(&s.0)).collect();
+        let f = self.f;
         self.reports.push(CallReport {
             kernel: k.name.clone(),
             node: c.nodes.last().map_or(String::new(), |&n| f.node(n).loc.node.to_string()),
@@ -270,8 +300,8 @@ impl<'a> Planner<'a> {
             schedule: schedule.to_string(),
             flops: product_flops(f, c),
         });
+        let symbols = nest.kernel.symbols.iter().map(|s| Dim::sym(&s.0)).collect();
         self.calls.push(Call { kernel, buffers, symbols, tasks: k.tasks.clone() });
-        Ok(())
     }
 
     /// The place of a constant in the weights, laid out as its kernel wants it.
@@ -305,7 +335,7 @@ impl<'a> Planner<'a> {
     }
 
     fn root(&self, mut v: Value) -> Value {
-        while let Some(&a) = self.alias.get(&v) {
+        while let Some(&a) = self.placement.parent.get(&v) {
             v = a;
         }
         v
