@@ -208,7 +208,7 @@ impl Call<'_> {
 }
 
 /// The value of each symbol, from the inputs' shapes.
-fn bind(program: &Program, inputs: &[Tensor]) -> Result<Vec<i64>> {
+pub(crate) fn bind(program: &Program, inputs: &[Tensor]) -> Result<Vec<i64>> {
     let mut values: Vec<Option<i64>> = vec![None; program.symbols.len()];
     for (p, t) in program.inputs.iter().zip(inputs) {
         if p.dtype != t.dtype() {

@@ -1,8 +1,10 @@
 //! Kiln: TensorFlow graphs to native code, ahead of time and just in time.
 //!
-//! Read [`pipeline`] first. [`import`] reads TensorFlow's files, [`jit`] runs compiled programs, [`npz`] moves arrays in and
+//! Read [`pipeline`] first. [`import`] reads TensorFlow's files, [`aot`] writes objects and headers, [`jit`] runs
+//! compiled programs, [`npz`] moves arrays in and
 //! out, [`cli`] is the command line.
 
+pub mod aot;
 pub mod cli;
 pub mod import;
 pub mod jit;

@@ -3,8 +3,10 @@
 //! Exit status 2 for a bad command line, 1 for a bad model or run, 0 otherwise. `--json` on every command that prints
 //! facts. tfcompile's flag names are kept; dashes and underscores both work.
 
+mod compile;
+mod doctor;
 mod inspect;
-mod model;
+pub(crate) mod model;
 mod run;
 mod verify;
 
@@ -22,6 +24,10 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
+    /// Compiles a model to an object file, with what C, C++ and Rust programs need to call it
+    Compile(compile::Args),
+    /// Tells what this machine and this build have, and what is missing
+    Doctor(doctor::Args),
     /// Shows a model's signatures, inputs, outputs and ops, and what Kiln does not support in it
     Inspect(inspect::Args),
     /// Compiles a model in memory and runs it
@@ -42,6 +48,8 @@ pub fn main() -> ExitCode {
         }
     };
     let result = match cli.command {
+        Command::Compile(args) => compile::main(&args),
+        Command::Doctor(args) => doctor::main(&args),
         Command::Inspect(args) => inspect::main(&args),
         Command::Run(args) => run::main(&args),
         Command::Verify(args) => verify::main(&args),
