@@ -212,7 +212,8 @@ mod tests {
         for batch in [1, 2, 7, 64] {
             check_disjoint(&requests, &p, batch);
         }
-        assert_eq!(p.total, b * Dim::from(320));
+        // The largest live set is 320 b; packing by size loses one buffer of 64 b to fragmentation here.
+        assert_eq!(p.total, b * Dim::from(384));
     }
 
     #[test]

@@ -40,7 +40,7 @@ pub fn border(f: &Function, node: NodeId, out: Value, fill: &Tensor, low: &[Dim]
         layout: layout.clone(),
         space: Space::Global,
         access: Access::Write,
-        align: 64,
+        align: ty.dtype.size() as u32,
     });
     let mut loops = vec![];
     for axis in 0..ty.rank() {

@@ -154,8 +154,10 @@ impl Emit<'_> {
     fn buffer_for(&mut self, v: Value, name: String, access: Access) -> BufId {
         let ty = self.f.ty(v);
         let layout = self.layouts.get(&v).cloned().unwrap_or_else(|| Layout::row_major(&ty.shape));
-        let buffer =
-            Buffer { name, dtype: ty.dtype, shape: ty.shape.clone(), layout, space: Space::Global, access, align: 64 };
+        // Callers of a compiled model owe its inputs and outputs their elements' alignment and no more, and a kernel does
+        // not know whether a buffer is one of them. Unaligned vector accesses cost nothing where the address is aligned.
+        let align = ty.dtype.size() as u32;
+        let buffer = Buffer { name, dtype: ty.dtype, shape: ty.shape.clone(), layout, space: Space::Global, access, align };
         self.b.buffer(buffer)
     }
 
