@@ -232,7 +232,7 @@ fn errors_are_clear_and_leave_nothing_behind() {
         (&[digits, "-o", output, "--emit", "obj,test"], 1, "--inputs"),
         (&[digits, "-o", output, "--emit", "obj,test", "--inputs", other], 1, "image"),
         (&[digits, "-o", output, "--emit", "obj,header,test", "--batch", "3", "--inputs", good], 1, "shape"),
-        (&[ints, "-o", output, "--feed", "x,y", "--fetch", "x,int8_add"], 1, "both be called `x`"),
+        (&[ints, "-o", output, "--feed", "x,y", "--fetch", "x,int8_add", "--batch", "2"], 1, "both be called `x`"),
         (&[digits, "-o", output, "--cpp-class", "a::class"], 1, "a::class"),
         (&[digits, "-o", output, "--target-triple", "riscv64-unknown-linux-gnu"], 1, "riscv64"),
         (&[digits, "-o", output, "--max-workspace", "1000"], 1, "no upper limit"),
