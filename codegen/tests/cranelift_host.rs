@@ -91,7 +91,7 @@ fn two_kernels(weights: Weights) -> Program {
     p.weights = weights;
     p.kernels = vec![scale_rows(), sum_rows()];
     let n = (b.clone() * Dim::from(7i64) + Dim::from(1i64)).floor_div(&Dim::from(7i64));
-    let n = Dim::min(&n, &(b.clone() + b.clone()));
+    let n = n.smaller(&(b.clone() + b.clone()));
     p.steps = vec![
         Step::Launch {
             kernel: 0,
@@ -99,7 +99,12 @@ fn two_kernels(weights: Weights) -> Program {
             symbols: vec![n.clone()],
             tasks: b.clone(),
         },
-        Step::Launch { kernel: 1, buffers: vec![Place::Workspace(Dim::from(64i64)), Place::Output(0)], symbols: vec![n], tasks: Dim::from(1i64) },
+        Step::Launch {
+            kernel: 1,
+            buffers: vec![Place::Workspace(Dim::from(64i64)), Place::Output(0)],
+            symbols: vec![n],
+            tasks: Dim::from(1i64),
+        },
     ];
     p
 }
@@ -141,7 +146,7 @@ unsafe extern "C" fn thread_each(this: *mut c_void, n: usize, body: Body, arg: *
 #[test]
 fn two_kernels_share_a_workspace_for_any_batch() {
     let p = two_kernels(embedded());
-    for opt in [OptLevel::None, OptLevel::Speed] {
+    for opt in [OptLevel::None, OptLevel::Speed, OptLevel::Auto] {
         let code = compile(&p, &Options { opt, ..options() });
         for n in [1usize, 2, 7, 64] {
             let x = rows(n);
@@ -156,7 +161,8 @@ fn tasks_go_through_parallel_for() {
     let p = two_kernels(embedded());
     let code = compile(&p, &options());
     let count = AtomicUsize::new(0);
-    let mut par = Parallel { this: (&raw const count).cast_mut().cast(), parallel_for: Some(thread_each as ParallelFor) };
+    let mut par =
+        Parallel { this: (&raw const count).cast_mut().cast(), parallel_for: Some(thread_each as ParallelFor) };
     let go = |n: usize, par: &Parallel| {
         let x = rows(n);
         let (status, y) = run(&p, &*code, &[n as i64], &[f32_bytes(&x)], std::ptr::from_ref(par).cast());
@@ -200,6 +206,7 @@ fn arguments_are_checked_and_reported() {
         (with(1, 0), at, Status::NullPointer),
         (with(2, 0), at, Status::NullPointer),
         (with(4, 0), at, Status::WeightsMissing),
+        (with(4, good[4] + 4), at, Status::BadArgument),
         (good, std::ptr::null_mut(), Status::NullPointer),
         (good, at.wrapping_add(16), Status::WorkspaceMisaligned),
     ] {
@@ -212,6 +219,41 @@ fn arguments_are_checked_and_reported() {
 }
 
 #[test]
+fn sizes_that_leave_i64_are_bad_dimensions() {
+    let mut p = two_kernels(embedded());
+    p.symbols[0].1.max = None;
+    let code = compile(&p, &options());
+    // 64 b bytes of input, 64 b + 64 of workspace: 2^63 is one too many.
+    for (b, want) in [
+        (1i64 << 56, Status::NullPointer),
+        (1 << 57, Status::BadDim),
+        (1 << 60, Status::BadDim),
+        (i64::MAX, Status::BadDim),
+    ] {
+        let args = [b as u64, 0, 0, 0];
+        // SAFETY: the program refuses the arguments before it follows a pointer.
+        let status = unsafe { code.run_fn()(args.as_ptr(), std::ptr::null_mut(), std::ptr::null()) };
+        assert_eq!(status, want.code(), "{b}");
+    }
+}
+
+#[test]
+fn empty_tensors_need_no_pointer() {
+    let mut p = two_kernels(embedded());
+    p.symbols[0].1.min = 0;
+    p.workspace = Dim::sym("b") * Dim::from(64i64);
+    p.steps.clear();
+    let code = compile(&p, &options());
+    let mut y = Aligned::zeroed(64);
+    let y = y.bytes_mut().as_mut_ptr() as u64;
+    for (args, want) in [([0, 0, y, 0], 0), ([0, 0, 0, 0], 1), ([1, 0, y, 0], 1), ([1, y, y, 0], 1)] {
+        // SAFETY: nothing is launched.
+        let status = unsafe { code.run_fn()(args.as_ptr(), std::ptr::null_mut(), std::ptr::null()) };
+        assert_eq!(status, want, "{args:?}");
+    }
+}
+
+#[test]
 fn inconsistent_programs_are_refused() {
     let target = host_target().expect("a supported machine");
     let refuse = |change: fn(&mut Program)| {
@@ -220,8 +262,19 @@ fn inconsistent_programs_are_refused() {
         format!("{:#}", jit(&p, &target, &options()).err().expect("refused"))
     };
     for (part, change) in [
-        ("kernel 5 does not exist", (|p| p.steps.push(Step::Launch { kernel: 5, buffers: vec![], symbols: vec![], tasks: Dim::from(1i64) })) as fn(&mut Program)),
-        ("0 places for 3 buffers", |p| p.steps.push(Step::Launch { kernel: 0, buffers: vec![], symbols: vec![Dim::from(1i64)], tasks: Dim::from(1i64) })),
+        (
+            "kernel 5 does not exist",
+            (|p| p.steps.push(Step::Launch { kernel: 5, buffers: vec![], symbols: vec![], tasks: Dim::from(1i64) }))
+                as fn(&mut Program),
+        ),
+        ("0 places for 3 buffers", |p| {
+            p.steps.push(Step::Launch {
+                kernel: 0,
+                buffers: vec![],
+                symbols: vec![Dim::from(1i64)],
+                tasks: Dim::from(1i64),
+            })
+        }),
         ("0 values for 1 symbols", |p| {
             let Step::Launch { symbols, .. } = &mut p.steps[0];
             symbols.clear();
@@ -248,7 +301,13 @@ fn temporary(name: &str) -> PathBuf {
 }
 
 fn with_metadata(mut p: Program) -> Program {
-    let name = DataSymbol { name: "net_name".into(), bytes: b"net\0scale and sum\0".to_vec(), align: 1, pointers: vec![], exported: false };
+    let name = DataSymbol {
+        name: "net_name".into(),
+        bytes: b"net\0scale and sum\0".to_vec(),
+        align: 1,
+        pointers: vec![],
+        exported: false,
+    };
     let table = DataSymbol {
         name: "net_metadata".into(),
         bytes: vec![0; 16],
@@ -299,12 +358,21 @@ int main(void) {
         return;
     }
     let dir = temporary("link");
-    let object = compile_object(&with_metadata(two_kernels(embedded())), &host_target().expect("a supported machine"), &Options::default()).expect("an object");
+    let object = compile_object(
+        &with_metadata(two_kernels(embedded())),
+        &host_target().expect("a supported machine"),
+        &Options::default(),
+    )
+    .expect("an object");
     let (o, c, exe) = (dir.join("net.o"), dir.join("main.c"), dir.join("main"));
     std::fs::write(&o, object).expect("written");
     std::fs::write(&c, MAIN).expect("written");
     // As a position-independent executable, which refuses absolute relocations in code.
-    let cc = Command::new("cc").args(["-std=c11", "-Wall", "-Werror", "-pie", "-fPIE", "-o"]).args([&exe, &c, &o]).output().expect("cc");
+    let cc = Command::new("cc")
+        .args(["-std=c11", "-Wall", "-Werror", "-pie", "-fPIE", "-o"])
+        .args([&exe, &c, &o])
+        .output()
+        .expect("cc");
     assert!(cc.status.success(), "{}", String::from_utf8_lossy(&cc.stderr));
     let out = Command::new(&exe).output().expect("runs");
     assert_eq!((out.status.code(), &*out.stdout), (Some(0), &b"ok\n"[..]));
@@ -329,8 +397,12 @@ int main(void) {
 
 #[test]
 fn a_remainder_of_floats_needs_libm_only() {
-    let k = map_kernel("remainder", &[DType::F32, DType::F32], DType::F32, 8, 4, |b, v| b.binary(BinaryOp::FloorMod, v[0], v[1]));
-    let object = compile_object(&program_of(vec![k]), &host_target().expect("a supported machine"), &Options::default()).expect("an object");
+    let k = map_kernel("remainder", &[DType::F32, DType::F32], DType::F32, 8, 4, |b, v| {
+        b.binary(BinaryOp::FloorMod, v[0], v[1])
+    });
+    let object =
+        compile_object(&program_of(vec![k]), &host_target().expect("a supported machine"), &Options::default())
+            .expect("an object");
     let dir = temporary("libm");
     let o = dir.join("m.o");
     std::fs::write(&o, object).expect("written");
@@ -355,11 +427,13 @@ fn equal_programs_give_equal_objects() {
 fn objects_for_other_machines() {
     let p = two_kernels(embedded());
     let mut target = host_target().expect("a supported machine");
-    (target.arch, target.triple, target.cpu) = (kiln_codegen::target::Arch::Aarch64, "aarch64-unknown-linux-gnu".into(), "generic".into());
+    (target.arch, target.triple, target.cpu) =
+        (kiln_codegen::target::Arch::Aarch64, "aarch64-unknown-linux-gnu".into(), "generic".into());
     let arm = compile_object(&p, &target, &Options::default()).expect("an object");
     // ELF, 64 bits, little endian, machine 183.
     assert_eq!((&arm[..6], arm[18]), (&b"\x7fELF\x02\x01"[..], 183));
-    (target.arch, target.triple, target.cpu) = (kiln_codegen::target::Arch::X86_64, "x86_64-unknown-linux-gnu".into(), "x86-64-v2".into());
+    (target.arch, target.triple, target.cpu) =
+        (kiln_codegen::target::Arch::X86_64, "x86_64-unknown-linux-gnu".into(), "x86-64-v2".into());
     let x86 = compile_object(&p, &target, &Options::default()).expect("an object");
     assert_eq!((&x86[..6], x86[18]), (&b"\x7fELF\x02\x01"[..], 62));
     target.cpu = "x86-64".into();
@@ -370,7 +444,10 @@ fn objects_for_other_machines() {
 fn code_is_freed() {
     // Each round maps some pages; without unmapping them the address space would show it.
     let p = two_kernels(embedded());
-    let anonymous = || std::fs::read_to_string("/proc/self/maps").map_or(0, |m| m.lines().filter(|l| l.contains("r-xp") && !l.contains('/') && !l.contains('[')).count());
+    let anonymous = || {
+        std::fs::read_to_string("/proc/self/maps")
+            .map_or(0, |m| m.lines().filter(|l| l.contains("r-xp") && !l.contains('/') && !l.contains('[')).count())
+    };
     let before = anonymous();
     for _ in 0..20 {
         drop(compile(&p, &options()));
@@ -430,7 +507,7 @@ fn compile_time_of_sixty_kernels() {
     let p = program_of((0..60).map(|i| typical(&format!("k{i}"), 4 + i % 3, 64 + i)).collect());
     let target = host_target().expect("a supported machine");
     let inputs: Vec<Vec<u8>> = p.inputs.iter().map(|i| vec![0; i.bytes().as_const().unwrap_or(0) as usize]).collect();
-    for opt in [OptLevel::None, OptLevel::Speed] {
+    for opt in [OptLevel::None, OptLevel::Speed, OptLevel::Auto] {
         for threads in [1, 2] {
             let (mut best, mut object, mut exec, mut bytes) = (f64::INFINITY, f64::INFINITY, f64::INFINITY, 0);
             for _ in 0..5 {
@@ -450,7 +527,10 @@ fn compile_time_of_sixty_kernels() {
             }
             println!(
                 "60 kernels, {opt:?}, {threads} threads: JIT {:.1} ms, object {:.1} ms, {} KB of code, run {:.3} ms",
-                best * 1e3, object * 1e3, bytes / 1024, exec * 1e3
+                best * 1e3,
+                object * 1e3,
+                bytes / 1024,
+                exec * 1e3
             );
         }
     }

@@ -44,9 +44,46 @@ fn lane_counts(elem: DType) -> Vec<u16> {
 /// Edge values first, then random bits; for floats also random values of ordinary size.
 fn values(elem: DType, seed: u64) -> Vec<Scalar> {
     let edge: Vec<f64> = vec![
-        0.0, -0.0, 1.0, -1.0, 0.5, -0.5, 1.5, 2.5, -2.5, 3.0, 7.0, -7.0, 127.0, 128.0, -128.0, -129.0, 255.0, 256.0, 32767.0, 32768.0, -32769.0, 65504.0,
-        65520.0, 65536.0, 2147483647.0, 2147483648.0, -2147483649.0, 4294967296.0, 9.3e18, -9.3e18, 1.9e19, 1e-8, -6e-8, 1e-40, 3.4e38, -3.5e38, 1e300,
-        f64::INFINITY, f64::NEG_INFINITY, f64::NAN,
+        0.0,
+        -0.0,
+        1.0,
+        -1.0,
+        0.5,
+        -0.5,
+        1.5,
+        2.5,
+        -2.5,
+        3.0,
+        7.0,
+        -7.0,
+        127.0,
+        128.0,
+        -128.0,
+        -129.0,
+        255.0,
+        256.0,
+        32767.0,
+        32768.0,
+        -32769.0,
+        65504.0,
+        65520.0,
+        65536.0,
+        2147483647.0,
+        2147483648.0,
+        -2147483649.0,
+        4294967296.0,
+        9.3e18,
+        -9.3e18,
+        1.9e19,
+        1e-8,
+        -6e-8,
+        1e-40,
+        3.4e38,
+        -3.5e38,
+        1e300,
+        f64::INFINITY,
+        f64::NEG_INFINITY,
+        f64::NAN,
     ];
     let mut r = Random(seed);
     (0..N)
@@ -63,7 +100,28 @@ fn values(elem: DType, seed: u64) -> Vec<Scalar> {
                 };
                 return Scalar::F64(x).cast(elem).expect("a float");
             }
-            let edge = [0, 1, -1, 2, -2, 3, 7, -7, i64::MAX, i64::MIN, 127, 128, -128, 255, 32767, -32768, 65535, 2147483647, -2147483648, 4294967295];
+            let edge = [
+                0,
+                1,
+                -1,
+                2,
+                -2,
+                3,
+                7,
+                -7,
+                i64::MAX,
+                i64::MIN,
+                127,
+                128,
+                -128,
+                255,
+                32767,
+                -32768,
+                65535,
+                2147483647,
+                -2147483648,
+                4294967295,
+            ];
             let x = match (edge.get(i), i % 3) {
                 (Some(&x), _) => x,
                 (None, 0) => (bits >> 58) as i64 - 32,
@@ -123,7 +181,13 @@ fn check(cases: Vec<Case>, opt: OptLevel) {
             assert_eq!(got.len(), c.want.len());
             for (i, (&g, &w)) in got.iter().zip(&c.want).enumerate() {
                 let args: Vec<Scalar> = c.inputs.iter().filter_map(|x| x.get(i).copied()).collect();
-                assert!(same(g, w, c.ulps), "{} at {i}: {args:?} gives {g:?} {:#x}, not {w:?} {:#x}", c.kernel.name, bits(g), bits(w));
+                assert!(
+                    same(g, w, c.ulps),
+                    "{} at {i}: {args:?} gives {g:?} {:#x}, not {w:?} {:#x}",
+                    c.kernel.name,
+                    bits(g),
+                    bits(w)
+                );
             }
         }
     }
@@ -131,15 +195,51 @@ fn check(cases: Vec<Case>, opt: OptLevel) {
 
 /// Operations that the machine level has; the others are expanded before it.
 const UNARY: [UnaryOp; 20] = [
-    UnaryOp::Neg, UnaryOp::Abs, UnaryOp::Sign, UnaryOp::BitNot, UnaryOp::Not, UnaryOp::PopCount, UnaryOp::Floor, UnaryOp::Ceil, UnaryOp::Rint,
-    UnaryOp::Trunc, UnaryOp::Sqrt, UnaryOp::Rsqrt, UnaryOp::Reciprocal, UnaryOp::Square, UnaryOp::IsNan, UnaryOp::IsInf, UnaryOp::IsFinite,
-    UnaryOp::Real, UnaryOp::Imag, UnaryOp::Conj,
+    UnaryOp::Neg,
+    UnaryOp::Abs,
+    UnaryOp::Sign,
+    UnaryOp::BitNot,
+    UnaryOp::Not,
+    UnaryOp::PopCount,
+    UnaryOp::Floor,
+    UnaryOp::Ceil,
+    UnaryOp::Rint,
+    UnaryOp::Trunc,
+    UnaryOp::Sqrt,
+    UnaryOp::Rsqrt,
+    UnaryOp::Reciprocal,
+    UnaryOp::Square,
+    UnaryOp::IsNan,
+    UnaryOp::IsInf,
+    UnaryOp::IsFinite,
+    UnaryOp::Real,
+    UnaryOp::Imag,
+    UnaryOp::Conj,
 ];
 
 const BINARY: [BinaryOp; 22] = [
-    BinaryOp::Add, BinaryOp::Sub, BinaryOp::Mul, BinaryOp::Div, BinaryOp::FloorDiv, BinaryOp::FloorMod, BinaryOp::TruncMod, BinaryOp::DivNoNan,
-    BinaryOp::MulNoNan, BinaryOp::Max, BinaryOp::Min, BinaryOp::SquaredDifference, BinaryOp::Xdivy, BinaryOp::BitAnd, BinaryOp::BitOr, BinaryOp::BitXor,
-    BinaryOp::Shl, BinaryOp::Shr, BinaryOp::And, BinaryOp::Or, BinaryOp::Xor, BinaryOp::Max,
+    BinaryOp::Add,
+    BinaryOp::Sub,
+    BinaryOp::Mul,
+    BinaryOp::Div,
+    BinaryOp::FloorDiv,
+    BinaryOp::FloorMod,
+    BinaryOp::TruncMod,
+    BinaryOp::DivNoNan,
+    BinaryOp::MulNoNan,
+    BinaryOp::Max,
+    BinaryOp::Min,
+    BinaryOp::SquaredDifference,
+    BinaryOp::Xdivy,
+    BinaryOp::BitAnd,
+    BinaryOp::BitOr,
+    BinaryOp::BitXor,
+    BinaryOp::Shl,
+    BinaryOp::Shr,
+    BinaryOp::And,
+    BinaryOp::Or,
+    BinaryOp::Xor,
+    BinaryOp::Max,
 ];
 
 fn divides(op: BinaryOp) -> bool {
@@ -173,7 +273,8 @@ fn binary_cases() -> Vec<Case> {
                 let three = Scalar::I64(3).cast(elem).expect("an integer");
                 y.iter_mut().filter(|y| bits(**y) == 0).for_each(|y| *y = three);
             }
-            let want: Vec<Scalar> = x.iter().zip(&y).map(|(&x, &y)| Scalar::binary(op, x, y).expect("accepted")).collect();
+            let want: Vec<Scalar> =
+                x.iter().zip(&y).map(|(&x, &y)| Scalar::binary(op, x, y).expect("accepted")).collect();
             for lanes in lane_counts(elem) {
                 let name = format!("{}_{elem}_{lanes}", op.name());
                 let kernel = map_kernel(&name, &[elem, elem], elem, N, lanes, |b, v| b.binary(op, v[0], v[1]));
@@ -218,13 +319,22 @@ fn constant_operands() {
             (&[BinaryOp::Max, BinaryOp::Min], &[0.0, -0.0, 6.0, -1.5, f64::NAN, f64::INFINITY])
         } else {
             (
-                &[BinaryOp::Div, BinaryOp::FloorDiv, BinaryOp::FloorMod, BinaryOp::TruncMod, BinaryOp::Shl, BinaryOp::Shr, BinaryOp::Max],
+                &[
+                    BinaryOp::Div,
+                    BinaryOp::FloorDiv,
+                    BinaryOp::FloorMod,
+                    BinaryOp::TruncMod,
+                    BinaryOp::Shl,
+                    BinaryOp::Shr,
+                    BinaryOp::Max,
+                ],
                 &[1.0, -1.0, 2.0, 3.0, 8.0, 10.0, 64.0, 100.0, -3.0, -4.0],
             )
         };
         for &op in ops {
             for &c in constants {
-                let scalar = if elem.is_float() { Scalar::F64(c).cast(elem) } else { Scalar::I64(c as i64).cast(elem) }.expect("a constant");
+                let scalar = if elem.is_float() { Scalar::F64(c).cast(elem) } else { Scalar::I64(c as i64).cast(elem) }
+                    .expect("a constant");
                 if divides(op) && bits(scalar) == 0 {
                     continue;
                 }
@@ -274,9 +384,17 @@ fn comparisons_and_selections() {
     for elem in ELEMS {
         let (x, y) = (values(elem, 7), shuffled(values(elem, 8), 9));
         for &op in CompareOp::ALL.iter().filter(|op| op.accepts(elem)) {
-            let hit: Vec<bool> = x.iter().zip(&y).map(|(&x, &y)| Scalar::compare(op, x, y).expect("accepted")).collect();
+            let hit: Vec<bool> =
+                x.iter().zip(&y).map(|(&x, &y)| Scalar::compare(op, x, y).expect("accepted")).collect();
             for lanes in lane_counts(elem) {
-                let kernel = map_kernel(&format!("{}_{elem}_{lanes}", op.name()), &[elem, elem], DType::Bool, N, lanes, |b, v| b.compare(op, v[0], v[1]));
+                let kernel = map_kernel(
+                    &format!("{}_{elem}_{lanes}", op.name()),
+                    &[elem, elem],
+                    DType::Bool,
+                    N,
+                    lanes,
+                    |b, v| b.compare(op, v[0], v[1]),
+                );
                 let want = hit.iter().map(|&h| Scalar::Bool(h)).collect();
                 cases.push(Case { kernel, inputs: vec![x.clone(), y.clone()], want, out: DType::Bool, ulps: 0 });
                 // The mask chooses among elements of another width.
@@ -286,10 +404,17 @@ fn comparisons_and_selections() {
                     }
                     let (s, t) = (values(data, 10), values(data, 11));
                     let want = hit.iter().zip(s.iter().zip(&t)).map(|(&h, (&s, &t))| if h { s } else { t }).collect();
-                    let kernel = map_kernel(&format!("select_{}_{elem}_{data}_{lanes}", op.name()), &[elem, elem, data, data], data, N, lanes, |b, v| {
-                        let c = b.compare(op, v[0], v[1]);
-                        b.select(c, v[2], v[3])
-                    });
+                    let kernel = map_kernel(
+                        &format!("select_{}_{elem}_{data}_{lanes}", op.name()),
+                        &[elem, elem, data, data],
+                        data,
+                        N,
+                        lanes,
+                        |b, v| {
+                            let c = b.compare(op, v[0], v[1]);
+                            b.select(c, v[2], v[3])
+                        },
+                    );
                     cases.push(Case { kernel, inputs: vec![x.clone(), y.clone(), s, t], want, out: data, ulps: 0 });
                 }
             }
@@ -306,7 +431,8 @@ fn casts_between_all_types() {
             for lanes in [1, 2, 4, 8, 16] {
                 let x = values(from, 12);
                 let want = x.iter().map(|&x| x.cast(to).expect("plain")).collect();
-                let kernel = map_kernel(&format!("cast_{from}_{to}_{lanes}"), &[from], to, N, lanes, |b, v| b.cast(to, v[0]));
+                let kernel =
+                    map_kernel(&format!("cast_{from}_{to}_{lanes}"), &[from], to, N, lanes, |b, v| b.cast(to, v[0]));
                 cases.push(Case { kernel, inputs: vec![x], want, out: to, ulps: 0 });
             }
         }
@@ -341,7 +467,10 @@ fn casts_to_bf16_and_f16_round_once() {
 fn all_halves_against_the_half_crate() {
     let all: Vec<u16> = (0..=u16::MAX).collect();
     let input: Vec<u8> = all.iter().flat_map(|b| b.to_ne_bytes()).collect();
-    for (elem, widen) in [(DType::F16, (|b| half::f16::from_bits(b).to_f32()) as fn(u16) -> f32), (DType::BF16, |b| half::bf16::from_bits(b).to_f32())] {
+    for (elem, widen) in [
+        (DType::F16, (|b| half::f16::from_bits(b).to_f32()) as fn(u16) -> f32),
+        (DType::BF16, |b| half::bf16::from_bits(b).to_f32()),
+    ] {
         for lanes in [1, 4, 8] {
             // Up: equal bits, except that NaN may have any payload.
             let up = map_kernel("up", &[elem], DType::F32, all.len(), lanes, |b, v| b.cast(DType::F32, v[0]));
@@ -350,7 +479,10 @@ fn all_halves_against_the_half_crate() {
             assert_eq!(status, 0);
             for (&b, got) in all.iter().zip(f32_of(&out[0])) {
                 let want = widen(b);
-                assert!(got.to_bits() == want.to_bits() || (got.is_nan() && want.is_nan()), "{elem} {b:#06x}: {got} not {want}");
+                assert!(
+                    got.to_bits() == want.to_bits() || (got.is_nan() && want.is_nan()),
+                    "{elem} {b:#06x}: {got} not {want}"
+                );
             }
             // And down again: every half comes back.
             let down = map_kernel("down", &[DType::F32], elem, all.len(), lanes, |b, v| b.cast(elem, v[0]));
@@ -360,7 +492,10 @@ fn all_halves_against_the_half_crate() {
             assert_eq!(status, 0);
             for (&b, c) in all.iter().zip(back[0].chunks_exact(2)) {
                 let got = u16::from_ne_bytes([c[0], c[1]]);
-                assert!(got == b || (widen(b).is_nan() && widen(got).is_nan()), "{elem} {b:#06x} comes back as {got:#06x}");
+                assert!(
+                    got == b || (widen(b).is_nan() && widen(got).is_nan()),
+                    "{elem} {b:#06x} comes back as {got:#06x}"
+                );
             }
             // Between neighbours: the midpoint, and one f32 below and above it, in both signs.
             let mut between = vec![];
@@ -378,7 +513,11 @@ fn all_halves_against_the_half_crate() {
             assert_eq!(status, 0);
             for (&x, c) in between.iter().zip(out[0].chunks_exact(2)) {
                 let got = u16::from_ne_bytes([c[0], c[1]]);
-                let want = if elem == DType::F16 { half::f16::from_f32(x).to_bits() } else { half::bf16::from_f32(x).to_bits() };
+                let want = if elem == DType::F16 {
+                    half::f16::from_f32(x).to_bits()
+                } else {
+                    half::bf16::from_f32(x).to_bits()
+                };
                 assert_eq!(got, want, "{elem} of {x:e}");
             }
         }
@@ -398,14 +537,19 @@ fn lane_reductions_combine_halves() {
                     let mut g = group.to_vec();
                     while g.len() > 1 {
                         let (a, b) = g.split_at(g.len() / 2);
-                        g = a.iter().zip(b).map(|(&a, &b)| Scalar::binary(op.combiner(), a, b).expect("accepted")).collect();
+                        g = a
+                            .iter()
+                            .zip(b)
+                            .map(|(&a, &b)| Scalar::binary(op.combiner(), a, b).expect("accepted"))
+                            .collect();
                     }
                     want.extend(vec![g[0]; group.len()]);
                 }
-                let kernel = map_kernel(&format!("reduce_{}_{elem}_{lanes}", op.name()), &[elem], elem, N, lanes, |b, v| {
-                    let r = b.reduce_lanes(op, v[0]);
-                    if lanes > 1 { b.push(Ty::vector(elem, lanes), Inst::Splat(r)) } else { r }
-                });
+                let kernel =
+                    map_kernel(&format!("reduce_{}_{elem}_{lanes}", op.name()), &[elem], elem, N, lanes, |b, v| {
+                        let r = b.reduce_lanes(op, v[0]);
+                        if lanes > 1 { b.push(Ty::vector(elem, lanes), Inst::Splat(r)) } else { r }
+                    });
                 cases.push(Case { kernel, inputs: vec![x], want, out: elem, ulps: 0 });
             }
         }
@@ -422,7 +566,14 @@ fn lanes_move_as_told() {
             let ty = Ty::vector(elem, lanes);
             // The second quarter to the third lane on: insert, extract, slices at odd places.
             let last = lanes - 1;
-            let want: Vec<Scalar> = x.chunks(lanes.into()).flat_map(|g| { let mut g = g.to_vec(); g[1] = g[usize::from(last)]; g }).collect();
+            let want: Vec<Scalar> = x
+                .chunks(lanes.into())
+                .flat_map(|g| {
+                    let mut g = g.to_vec();
+                    g[1] = g[usize::from(last)];
+                    g
+                })
+                .collect();
             let kernel = map_kernel(&format!("insert_{elem}_{lanes}"), &[elem], elem, N, lanes, |b, v| {
                 let s = b.push(Ty::scalar(elem), Inst::Extract(v[0], last));
                 b.push(ty, Inst::Insert(v[0], s, 1))
@@ -434,11 +585,14 @@ fn lanes_move_as_told() {
                     continue;
                 }
                 let (from, n) = (usize::from(at), usize::from(half));
-                let want: Vec<Scalar> = x.chunks(lanes.into()).flat_map(|g| {
-                    let mut h = g[from..from + n].to_vec();
-                    h[0] = g[0];
-                    [h.clone(), h].concat()
-                }).collect();
+                let want: Vec<Scalar> = x
+                    .chunks(lanes.into())
+                    .flat_map(|g| {
+                        let mut h = g[from..from + n].to_vec();
+                        h[0] = g[0];
+                        [h.clone(), h].concat()
+                    })
+                    .collect();
                 // Each half is stored for itself: the loop is over the first half of every group.
                 let buffers = vec![
                     buffer("x", elem, N, kiln_ir::loops::Space::Global, kiln_ir::loops::Access::Read),
@@ -472,7 +626,9 @@ fn constants_iota_and_bitcasts() {
             let x = values(elem, 15);
             if elem.is_int() {
                 let want = (0..N).map(|i| Scalar::I64((i % n) as i64).cast(elem).expect("an integer")).collect();
-                let kernel = map_kernel(&format!("iota_{elem}_{lanes}"), &[elem], elem, N, lanes, |b, _| b.push(Ty::vector(elem, lanes), Inst::IotaLanes));
+                let kernel = map_kernel(&format!("iota_{elem}_{lanes}"), &[elem], elem, N, lanes, |b, _| {
+                    b.push(Ty::vector(elem, lanes), Inst::IotaLanes)
+                });
                 cases.push(Case { kernel, inputs: vec![x.clone()], want, out: elem, ulps: 0 });
             }
             let (inst, want) = match elem {
@@ -480,11 +636,18 @@ fn constants_iota_and_bitcasts() {
                 e if e.is_float() => (Inst::ConstFloat(-2.625), Scalar::F64(-2.625).cast(e).expect("a float")),
                 e => (Inst::ConstInt(-3), Scalar::I64(-3).cast(e).expect("an integer")),
             };
-            let kernel = map_kernel(&format!("const_{elem}_{lanes}"), &[elem], elem, N, lanes, |b, _| b.push(Ty::vector(elem, lanes), inst));
+            let kernel = map_kernel(&format!("const_{elem}_{lanes}"), &[elem], elem, N, lanes, |b, _| {
+                b.push(Ty::vector(elem, lanes), inst)
+            });
             cases.push(Case { kernel, inputs: vec![x.clone()], want: vec![want; N], out: elem, ulps: 0 });
-            for to in ELEMS.into_iter().filter(|t| t.size() == elem.size() && *t != elem && *t != DType::Bool && elem != DType::Bool) {
+            for to in ELEMS
+                .into_iter()
+                .filter(|t| t.size() == elem.size() && *t != elem && *t != DType::Bool && elem != DType::Bool)
+            {
                 let want = scalars_of(to, &bytes_of(&x));
-                let kernel = map_kernel(&format!("bitcast_{elem}_{to}_{lanes}"), &[elem], to, N, lanes, |b, v| b.bitcast(to, v[0]));
+                let kernel = map_kernel(&format!("bitcast_{elem}_{to}_{lanes}"), &[elem], to, N, lanes, |b, v| {
+                    b.bitcast(to, v[0])
+                });
                 cases.push(Case { kernel, inputs: vec![x.clone()], want, out: to, ulps: 0 });
             }
         }
@@ -503,7 +666,8 @@ fn fused_multiply_add_rounds_once() {
         for lanes in lane_counts(elem) {
             let (x, y, z) = (values(elem, 16), shuffled(values(elem, 17), 18), shuffled(values(elem, 19), 20));
             let want = (0..N).map(|i| Scalar::fma(x[i], y[i], z[i]).expect("floats")).collect();
-            let kernel = map_kernel(&format!("fma_{elem}_{lanes}"), &[elem; 3], elem, N, lanes, |b, v| b.fma(v[0], v[1], v[2]));
+            let kernel =
+                map_kernel(&format!("fma_{elem}_{lanes}"), &[elem; 3], elem, N, lanes, |b, v| b.fma(v[0], v[1], v[2]));
             cases.push(Case { kernel, inputs: vec![x, y, z], want, out: elem, ulps: 0 });
         }
     }
@@ -514,8 +678,15 @@ fn fused_multiply_add_rounds_once() {
 fn operations_that_must_be_expanded_are_refused() {
     for op in [UnaryOp::Exp, UnaryOp::Tanh, UnaryOp::Erf] {
         let k = map_kernel("transcendental", &[DType::F32], DType::F32, 4, 4, |b, v| b.unary(op, v[0]));
-        let e = kiln_codegen::cranelift::jit(&program_of(vec![k]), &kiln_codegen::cranelift::host_target().expect("a supported machine"), &options());
+        let e = kiln_codegen::cranelift::jit(
+            &program_of(vec![k]),
+            &kiln_codegen::cranelift::host_target().expect("a supported machine"),
+            &options(),
+        );
         let e = format!("{:#}", e.err().expect("refused"));
-        assert!(e.contains(op.name()) && e.contains("expanded before the machine level") && e.contains("transcendental"), "{e}");
+        assert!(
+            e.contains(op.name()) && e.contains("expanded before the machine level") && e.contains("transcendental"),
+            "{e}"
+        );
     }
 }

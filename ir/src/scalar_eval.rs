@@ -18,8 +18,8 @@ pub mod word;
 
 pub use num::Scalar;
 pub use tensors::{
-    binary_tensor, bitcast_tensor, broadcast_shape, cast_tensor, compare_tensor, fma_tensor, reduce_tensor, select_tensor,
-    unary_tensor,
+    binary_tensor, bitcast_tensor, broadcast_shape, cast_tensor, compare_tensor, fma_tensor, reduce_tensor,
+    select_tensor, unary_tensor,
 };
 
 use crate::DType;

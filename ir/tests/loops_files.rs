@@ -83,8 +83,7 @@ fn case(text: &str) -> Case {
         .flat_map(|s| s.split(' '))
         .map(|s| s.split_once('=').map(|(n, v)| (n, v.parse().unwrap())).unwrap())
         .collect();
-    let symbols: Vec<i64> =
-        kernel.symbols.iter().map(|s| values.iter().find(|v| v.0 == &*s.0).unwrap().1).collect();
+    let symbols: Vec<i64> = kernel.symbols.iter().map(|s| values.iter().find(|v| v.0 == &*s.0).unwrap().1).collect();
     let buffers = kernel.params().map(|(_, b)| {
         let n = size_of(&kernel, &symbols, &b.layout.size);
         match data(text, "in", &b.name) {
@@ -200,7 +199,9 @@ fn violations_are_found_on_their_lines() {
                 let line = line_of(p, e.place);
                 let shown = text.lines().nth(line - 1).unwrap().split("//").next().unwrap().trim();
                 // The error shows the statement: same opcode, values renumbered.
-                let word = |s: &str| s.split(" = ").last().unwrap_or_default().split([' ', ':', '[']).next().map(str::to_string);
+                let word = |s: &str| {
+                    s.split(" = ").last().unwrap_or_default().split([' ', ':', '[']).next().map(str::to_string)
+                };
                 assert!(!e.text.is_empty() && word(&e.text).is_some(), "{}:{line} shows `{}`", file.display(), e.text);
                 if matches!(e.place, Place::Stmt(_)) && !shown.starts_with("for") && !e.text.contains("for ") {
                     assert_eq!(word(&e.text), word(shown), "{}:{line}: {}", file.display(), e.message);

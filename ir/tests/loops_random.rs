@@ -37,8 +37,8 @@ fn dim(c: &mut Choices<'_>, depth: usize) -> Dim {
         1 => dim(c, depth - 1) * leaf,
         2 => dim(c, depth - 1) - leaf,
         3 => dim(c, depth - 1).floor_div(&Dim::from(c.below(5) as i64 + 1)),
-        4 => Dim::min(&dim(c, depth - 1), &leaf),
-        5 => Dim::max(&dim(c, depth - 1), &leaf),
+        4 => dim(c, depth - 1).smaller(&leaf),
+        5 => dim(c, depth - 1).larger(&leaf),
         _ => leaf,
     }
 }
@@ -160,14 +160,15 @@ fn value(b: &mut KernelBuilder, c: &mut Choices<'_>, scope: &mut Vec<V>, depth: 
         }
         13 if depth < 4 => {
             let cond = of_type(b, c, scope, bool);
-            // Two closures share the generator, one after the other.
-            let shared = std::cell::RefCell::new((c, scope));
-            let side = |b: &mut KernelBuilder| {
-                let (c, scope) = &mut *shared.borrow_mut();
+            let mut side = |b: &mut KernelBuilder| {
                 block(b, c, scope, depth + 1);
-                Ok::<_, ()>(vec![of_type(b, c, scope, f32)])
+                vec![of_type(b, c, scope, f32)]
             };
-            b.if_else(cond, side, side).ok()?[0]
+            let open = b.open_if(cond);
+            let then = side(b);
+            let open = b.open_else(open, then);
+            let other = side(b);
+            b.close_if(open, other)[0]
         }
         _ => of_type(b, c, scope, index),
     })

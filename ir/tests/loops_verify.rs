@@ -41,7 +41,10 @@ fn a_value_is_defined_once() {
 fn a_value_is_used_where_it_is_visible() {
     let add = |x, y| Inst::Binary(BinaryOp::Add, V(x), V(y));
     // Before its definition, undefined, out of range.
-    let k = kernel(vec![Ty::INDEX; 5], vec![stmt(0, add(1, 1)), stmt(1, Inst::ConstInt(1)), stmt(2, add(3, 1)), stmt(4, add(9, 1))]);
+    let k = kernel(
+        vec![Ty::INDEX; 5],
+        vec![stmt(0, add(1, 1)), stmt(1, Inst::ConstInt(1)), stmt(2, add(3, 1)), stmt(4, add(9, 1))],
+    );
     let at = |i| ("K10", Place::Stmt(i));
     assert_eq!(codes(&k), [at(0), at(0), at(2), at(3)]);
 
@@ -50,7 +53,8 @@ fn a_value_is_used_where_it_is_visible() {
     let l = For { kind: LoopKind::Serial, iv: V(2), lo: V(0), hi: V(1), step: 1, carried: vec![], body, unroll: 1 };
     let loop_stmt = Stmt { results: vec![], inst: Inst::For(Box::new(l)) };
     let consts = [stmt(0, Inst::ConstInt(0)), stmt(1, Inst::ConstInt(4))];
-    let k = kernel(vec![Ty::INDEX; 6], [consts.to_vec(), vec![loop_stmt, stmt(4, add(3, 0)), stmt(5, add(2, 0))]].concat());
+    let k =
+        kernel(vec![Ty::INDEX; 6], [consts.to_vec(), vec![loop_stmt, stmt(4, add(3, 0)), stmt(5, add(2, 0))]].concat());
     assert_eq!(codes(&k), [at(4), at(5)]);
 }
 
@@ -96,14 +100,25 @@ fn parse_errors_say_where_and_what() {
         ("kernel @k low {", "1:11: expected a level (nest, scheduled, machine), found `low`"),
         ("kernel @k nest {\n  %a = frob %b\n}", "2:8: unknown instruction `frob`"),
         ("kernel @k nest {\n  %a = exp %b : f32\n}", "2:12: `%b` is not defined here"),
-        ("kernel @k nest {\n  %a = const 1 : f32x\n}", "2:18: expected a type such as f32, f32x8 or f32x6x16, found `f32x`"),
+        (
+            "kernel @k nest {\n  %a = const 1 : f32x\n}",
+            "2:18: expected a type such as f32, f32x8 or f32x6x16, found `f32x`",
+        ),
         ("kernel @k nest {\n  %a = const 1 : i64\n  %a = const 1 : i64\n}", "3:3: `%a` is already defined"),
         ("kernel @k nest {\n  %x = load @y[] : f32\n}", "2:13: `@y` is not declared"),
         ("kernel @k nest {\n  barrier", "2:10: expected an instruction, found the end of the text"),
         ("kernel @k nest {\n  %a, %b = const 1 : i64\n}", "2:12: this instruction has 1 results, 2 are named"),
+        ("kernel @k nest {\n  %a = dim 2*b + : i64\n}", "2:17: expected a dimension"),
+        ("kernel @k nest tasks(floordiv(b, 0)) {\n}", "1:36: the divisor 0 is not positive"),
         ("kernel @k nest {\n  #\n}", "2:3: unexpected character '#'"),
-        ("kernel @k nest {\n  %a = const 99999999999999999999 : i64\n}", "2:14: `99999999999999999999` does not fit 64 bits"),
-        ("kernel @k nest {\n  buffer @x: f32[2] global read layout(d0 * 1)\n}", "3:1: the layout before this has no `size`"),
+        (
+            "kernel @k nest {\n  %a = const 99999999999999999999 : i64\n}",
+            "2:14: `99999999999999999999` does not fit 64 bits",
+        ),
+        (
+            "kernel @k nest {\n  buffer @x: f32[2] global read layout(d0 * 1)\n}",
+            "3:1: the layout before this has no `size`",
+        ),
     ] {
         assert_eq!(parse::parse(text).unwrap_err().to_string(), message);
     }

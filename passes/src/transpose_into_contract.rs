@@ -42,13 +42,13 @@ impl Pass for TransposeIntoContract {
 fn absorb_operands(b: &mut Builder, c: &Contract, inputs: &[Value], cx: &mut Cx) -> Result<Option<Vec<Value>>> {
     let (mut c, mut inputs) = (c.clone(), inputs.to_vec());
     let mut changed = false;
-    for i in 0..2 {
+    for (i, input) in inputs.iter_mut().enumerate() {
         // Chains of views are short: each step goes one definition back.
-        while let Some((x, labels)) = through(b, &c, i, inputs[i]) {
+        while let Some((x, labels)) = through(b, &c, i, *input) {
             if !cx.allow() {
                 break;
             }
-            inputs[i] = x;
+            *input = x;
             *(if i == 0 { &mut c.lhs } else { &mut c.rhs }) = labels;
             changed = true;
         }

@@ -1,1 +1,4 @@
-//! Kiln.
+//! Kiln's test runner for text files, and its benchmarks.
+#![forbid(unsafe_code)]
+
+pub mod filetest;

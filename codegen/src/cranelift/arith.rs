@@ -413,7 +413,11 @@ impl Emit<'_> {
                 (true, false) => e.ins().uextend(types::I32, v),
             };
             let (a, d) = (extend(e, v[0]), extend(e, v[1]));
-            let r = if elem.is_signed() { e.divide_signed(op, a, d, constant) } else { e.divide_unsigned(op, a, d, constant) };
+            let r = if elem.is_signed() {
+                e.divide_signed(op, a, d, constant)
+            } else {
+                e.divide_unsigned(op, a, d, constant)
+            };
             Ok(if wide { e.ins().ireduce(narrow, r) } else { r })
         })
     }
@@ -542,7 +546,13 @@ impl Emit<'_> {
     pub fn fma(&mut self, a: &Val, b: &Val, c: &Val) -> Result<Val> {
         ensure!(
             [b, c].iter().all(|v| v.elem == a.elem && v.lanes == a.lanes) && (a.elem.is_float() || a.elem.is_int()),
-            "fma on {}x{}, {}x{}, {}x{}", a.elem, a.lanes, b.elem, b.lanes, c.elem, c.lanes
+            "fma on {}x{}, {}x{}, {}x{}",
+            a.elem,
+            a.lanes,
+            b.elem,
+            b.lanes,
+            c.elem,
+            c.lanes
         );
         if is_half(a.elem) {
             let (x, y, z) = (self.cast(a, DType::F32)?, self.cast(b, DType::F32)?, self.cast(c, DType::F32)?);
@@ -553,7 +563,8 @@ impl Emit<'_> {
             let p = self.binary(BinaryOp::Mul, a, b, [None, None])?;
             return self.binary(BinaryOp::Add, &p, c, [None, None]);
         }
-        let regs = a.regs.iter().zip(b.regs.iter().zip(&c.regs)).map(|(&a, (&b, &c))| self.ins().fma(a, b, c)).collect();
+        let regs =
+            a.regs.iter().zip(b.regs.iter().zip(&c.regs)).map(|(&a, (&b, &c))| self.ins().fma(a, b, c)).collect();
         Ok(a.with_regs(regs))
     }
 
@@ -578,7 +589,8 @@ impl Emit<'_> {
         }
         let width = elem.size();
         let numbers: Vec<u8> = (0..lanes as u64).flat_map(|n| n.to_le_bytes()[..width].to_vec()).collect();
-        let regs = numbers.chunks(super::value::REGISTER).map(|bytes| self.constant(int_register(width), bytes)).collect();
+        let regs =
+            numbers.chunks(super::value::REGISTER).map(|bytes| self.constant(int_register(width), bytes)).collect();
         Ok(Val { elem, lanes, width, regs })
     }
 }

@@ -23,8 +23,8 @@ impl Emit<'_> {
         }
         scalar_type(to)?;
         match (from, to) {
-            (DType::Bool, _) => self.from_bool(x, to),
-            (_, DType::Bool) => self.to_bool(x),
+            (DType::Bool, _) => self.bool_as(x, to),
+            (_, DType::Bool) => self.nonzero(x),
             (DType::F16 | DType::BF16, DType::F32) => self.half_to_float(x),
             (DType::F32, DType::F16 | DType::BF16) => self.float_to_half(x, to),
             // Widening is exact, so what comes after rounds once.
@@ -45,7 +45,7 @@ impl Emit<'_> {
 
     // ---- bool ----
 
-    fn to_bool(&mut self, x: &Val) -> Result<Val> {
+    fn nonzero(&mut self, x: &Val) -> Result<Val> {
         let width = if x.lanes == 1 { 1 } else { x.width };
         let r = self.map(x, |e, v| {
             let ty = e.ty(v);
@@ -66,7 +66,7 @@ impl Emit<'_> {
         Ok(Val { elem: DType::Bool, width, ..r })
     }
 
-    fn from_bool(&mut self, x: &Val, to: DType) -> Result<Val> {
+    fn bool_as(&mut self, x: &Val, to: DType) -> Result<Val> {
         let one: i64 = match to {
             DType::F16 => 0x3c00,
             DType::BF16 => 0x3f80,
@@ -76,7 +76,11 @@ impl Emit<'_> {
         };
         if x.lanes == 1 {
             let ty = scalar_type(to)?;
-            let (t, f) = if ty.is_float() { (self.float(ty, 1.0), self.float(ty, 0.0)) } else { (self.int(ty, one), self.int(ty, 0)) };
+            let (t, f) = if ty.is_float() {
+                (self.float(ty, 1.0), self.float(ty, 0.0))
+            } else {
+                (self.int(ty, one), self.int(ty, 0))
+            };
             let r = self.pick(x.regs[0], t, f);
             return Ok(Val::scalar(to, r));
         }
@@ -135,7 +139,11 @@ impl Emit<'_> {
             }
             (_, 4, DType::F32) => {
                 let r = self.map(x, |e, v| {
-                    Ok(if signed { e.ins().fcvt_from_sint(types::F32X4, v) } else { e.ins().fcvt_from_uint(types::F32X4, v) })
+                    Ok(if signed {
+                        e.ins().fcvt_from_sint(types::F32X4, v)
+                    } else {
+                        e.ins().fcvt_from_uint(types::F32X4, v)
+                    })
                 })?;
                 Ok(Val { elem: to, ..r })
             }
@@ -177,7 +185,8 @@ impl Emit<'_> {
             // To i32, saturating; then into the narrow range; then cut.
             let wide = self.float_to_int(x, DType::I32)?;
             let bits = 8 * to.size() as u32;
-            let (low, high) = if signed { (-(1i64 << (bits - 1)), (1i64 << (bits - 1)) - 1) } else { (0, (1i64 << bits) - 1) };
+            let (low, high) =
+                if signed { (-(1i64 << (bits - 1)), (1i64 << (bits - 1)) - 1) } else { (0, (1i64 << bits) - 1) };
             let clamped = self.map(&wide, |e, v| {
                 let ty = e.ty(v);
                 let (low, high) = (e.int(ty, low), e.int(ty, high));
@@ -188,7 +197,11 @@ impl Emit<'_> {
         }
         if x.lanes > 1 && x.elem == DType::F32 && to.size() == 4 {
             let r = self.map(x, |e, v| {
-                Ok(if signed { e.ins().fcvt_to_sint_sat(types::I32X4, v) } else { e.ins().fcvt_to_uint_sat(types::I32X4, v) })
+                Ok(if signed {
+                    e.ins().fcvt_to_sint_sat(types::I32X4, v)
+                } else {
+                    e.ins().fcvt_to_uint_sat(types::I32X4, v)
+                })
             })?;
             return Ok(Val { elem: to, ..r });
         }
@@ -225,7 +238,12 @@ impl Emit<'_> {
                 None => low,
                 Some(&high) => {
                     let high = self.ins().fvdemote(high);
-                    self.shuffle(types::F32X4, low, high, std::array::from_fn(|b| if b < 8 { b as u8 } else { (b + 8) as u8 }))
+                    self.shuffle(
+                        types::F32X4,
+                        low,
+                        high,
+                        std::array::from_fn(|b| if b < 8 { b as u8 } else { (b + 8) as u8 }),
+                    )
                 }
             });
         }
@@ -276,7 +294,8 @@ impl Emit<'_> {
 
     /// Where a 64-bit integer has more than 52 bits: its low 12 bits become bit 12, set if any of them is (round to odd).
     fn fold_low_bits(&mut self, v: Value, signed: bool) -> Value {
-        let (zero, low_mask, keep) = (self.int(types::I64, 0), self.int(types::I64, 0xfff), self.int(types::I64, !0xfff));
+        let (zero, low_mask, keep) =
+            (self.int(types::I64, 0), self.int(types::I64, 0xfff), self.int(types::I64, !0xfff));
         let low = self.ins().band(v, low_mask);
         let some = self.icmp(IntCC::NotEqual, low, zero);
         let some = self.ins().uextend(types::I64, some);
@@ -395,7 +414,8 @@ impl Emit<'_> {
     /// The bits of an f32 as those of the nearest bf16, ties to even, in the lower half.
     fn f32_to_bf16_bits(&mut self, f: Value) -> Value {
         let ty = self.ty(f);
-        let (low, one, below_half, quiet) = (self.int(ty, 0x7fff_ffff), self.int(ty, 1), self.int(ty, 0x7fff), self.int(ty, 0x40));
+        let (low, one, below_half, quiet) =
+            (self.int(ty, 0x7fff_ffff), self.int(ty, 1), self.int(ty, 0x7fff), self.int(ty, 0x40));
         let top = self.shr(f, 16);
         let odd = self.ins().band(top, one);
         let r = self.ins().iadd(f, below_half);

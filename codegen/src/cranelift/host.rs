@@ -1,15 +1,16 @@
 //! Prints the host program: `PREFIX_run`, which checks its arguments and launches the kernels in order, and
 //! `PREFIX_workspace_size`.
 //!
-//! Argument checks, in this order, each with its status of the runtime's table ([`kiln_rt::status`]):
-//! 1. `args` is null: null pointer;
-//! 2. a symbol is outside its bounds: bad dimension;
-//! 3. the pointer of an input or output is null, unless its size is the constant 0: null pointer;
-//! 4. weights that the caller passes are null: weights missing;
-//! 5. unless the workspace is of constant size 0: it is null: null pointer; it is not 64-byte aligned: misaligned.
+//! Argument checks, in this order, all before the first kernel, each with its status of the runtime's table
+//! ([`kiln_rt::status`]); the LLVM printer makes the same ones:
+//! 1. there are arguments and `args` is null: null pointer;
+//! 2. a symbol is outside its bounds, or the size of an input, an output or the workspace leaves i64: bad dimension;
+//! 3. the pointer of an input or output that is not empty is null: null pointer;
+//! 4. weights that the caller passes are null: weights missing; not 64-byte aligned: bad argument;
+//! 5. a workspace of a size other than 0 is null: null pointer; it is not 64-byte aligned: misaligned.
 //!
-//! `PREFIX_workspace_size(const uint64_t *args)` is the size in bytes, a `size_t`; 0 if `args` is null or a symbol is
-//! outside its bounds.
+//! `PREFIX_workspace_size(const uint64_t *args)` is the size in bytes, a `size_t`. If it depends on the arguments, it is
+//! 0 where check 1 or 2 fails.
 //!
 //! A launch of one task is a direct call with task 0. Any other goes through one local function: through
 //! `par->parallel_for` if there is one and there is more than one task, else a loop. After a launch of a kernel that
@@ -20,8 +21,8 @@ use std::collections::HashMap;
 use anyhow::{Context as _, Result, bail, ensure};
 use cranelift_codegen::ir::condcodes::IntCC;
 use cranelift_codegen::ir::{
-    AbiParam, Block as Label, ExtFuncData, ExternalName, FuncRef, Function, GlobalValueData, InstBuilder, MemFlagsData, Signature, StackSlotData,
-    StackSlotKind, Type, UserExternalName, UserFuncName, Value, types,
+    AbiParam, Block as Label, ExtFuncData, ExternalName, FuncRef, Function, GlobalValueData, InstBuilder, MemFlagsData,
+    Signature, StackSlotData, StackSlotKind, Type, UserExternalName, UserFuncName, Value, types,
 };
 use cranelift_frontend::{FunctionBuilder, FunctionBuilderContext};
 use kiln_ir::loops::{Block, Inst, Kernel};
@@ -32,8 +33,8 @@ use super::kernel::Printed;
 use super::value::{Emit, Facts};
 use crate::program::{Place, Program, Step, Weights};
 
-/// Alignment of the workspace.
-const WORKSPACE_ALIGN: i64 = 64;
+/// Alignment of the workspace and of the weights.
+const ALIGN: i64 = 64;
 
 /// Where embedded weights are.
 #[derive(Clone, Copy, Debug)]
@@ -154,13 +155,20 @@ pub(super) fn print_parallel(numbers: Numbers, facts: Facts, scratch: &mut Funct
 }
 
 /// Prints `PREFIX_workspace_size`.
-pub(super) fn print_workspace_size(program: &Program, numbers: Numbers, facts: Facts, scratch: &mut FunctionBuilderContext) -> Result<Printed> {
+pub(super) fn print_workspace_size(
+    program: &Program,
+    numbers: Numbers,
+    facts: Facts,
+    scratch: &mut FunctionBuilderContext,
+) -> Result<Printed> {
     print(numbers.workspace_size, size_signature(facts), facts, scratch, |e, params| {
         let [args] = params[..] else { bail!("one parameter") };
         let mut h = Host::new(e, program, args);
-        let refuse = h.exit_with(types::I64, 0);
-        h.refuse_null(args, refuse);
-        h.symbols(refuse)?;
+        if program.workspace.as_const().is_none() {
+            let refuse = h.exit_with(types::I64, 0);
+            h.refuse_null(args, refuse);
+            h.symbols(refuse)?;
+        }
         let size = h.dim(&program.workspace).context("the workspace's size")?;
         h.e.ins().return_(&[size]);
         h.finish_exits();
@@ -169,7 +177,13 @@ pub(super) fn print_workspace_size(program: &Program, numbers: Numbers, facts: F
 }
 
 /// Prints `PREFIX_run`.
-pub(super) fn print_run(program: &Program, weights: WeightsAt, numbers: Numbers, facts: Facts, scratch: &mut FunctionBuilderContext) -> Result<Printed> {
+pub(super) fn print_run(
+    program: &Program,
+    weights: WeightsAt,
+    numbers: Numbers,
+    facts: Facts,
+    scratch: &mut FunctionBuilderContext,
+) -> Result<Printed> {
     print(numbers.run, run_signature(facts), facts, scratch, |e, params| {
         let [args, workspace, par] = params[..] else { bail!("three parameters") };
         let mut h = Host::new(e, program, args);
@@ -177,7 +191,12 @@ pub(super) fn print_run(program: &Program, weights: WeightsAt, numbers: Numbers,
         let weights = match weights {
             WeightsAt::Data(number) => {
                 let name = h.e.b.func.declare_imported_user_function(UserExternalName::new(1, number));
-                let symbol = GlobalValueData::Symbol { name: ExternalName::user(name), offset: 0.into(), colocated: numbers.near, tls: false };
+                let symbol = GlobalValueData::Symbol {
+                    name: ExternalName::user(name),
+                    offset: 0.into(),
+                    colocated: numbers.near,
+                    tls: false,
+                };
                 let symbol = h.e.b.create_global_value(symbol);
                 h.e.ins().symbol_value(types::I64, symbol)
             }
@@ -201,13 +220,25 @@ struct Host<'a, 'e, 'f> {
     symbols: HashMap<Symbol, Value>,
     /// Dimensions computed so far. The function is one chain of blocks, so each dominates what follows.
     dims: HashMap<Dim, Value>,
+    /// While sizes are computed: whether one has left i64.
+    overflow: Option<Value>,
+    checked: bool,
     /// Blocks that return a constant, printed at the end.
     exits: Vec<(Label, Type, i64)>,
 }
 
 impl<'a, 'e, 'f> Host<'a, 'e, 'f> {
     fn new(e: &'e mut Emit<'f>, program: &'a Program, args: Value) -> Self {
-        Host { e, program, args, symbols: HashMap::new(), dims: HashMap::new(), exits: Vec::new() }
+        Host {
+            e,
+            program,
+            args,
+            symbols: HashMap::new(),
+            dims: HashMap::new(),
+            overflow: None,
+            checked: false,
+            exits: Vec::new(),
+        }
     }
 
     /// A block that returns this constant.
@@ -241,9 +272,34 @@ impl<'a, 'e, 'f> Host<'a, 'e, 'f> {
     }
 
     fn refuse_null(&mut self, pointer: Value, exit: Label) {
-        let zero = self.e.int(types::I64, 0);
-        let null = self.e.icmp(IntCC::Equal, pointer, zero);
+        let null = self.is_zero(pointer);
         self.refuse(null, exit);
+    }
+
+    /// Refuses a null pointer to `bytes` bytes, unless they are none.
+    fn refuse_null_to(&mut self, pointer: Value, bytes: &Dim, exit: Label) -> Result<()> {
+        match bytes.as_const() {
+            Some(0) => return Ok(()),
+            Some(_) => self.refuse_null(pointer, exit),
+            None => {
+                let size = self.dim(bytes)?;
+                let (null, empty) = (self.is_zero(pointer), self.is_zero(size));
+                let bad = self.e.ins().band_not(null, empty);
+                self.refuse(bad, exit);
+            }
+        }
+        Ok(())
+    }
+
+    fn refuse_misaligned(&mut self, pointer: Value, exit: Label) {
+        let mask = self.e.int(types::I64, ALIGN - 1);
+        let low = self.e.ins().band(pointer, mask);
+        self.refuse(low, exit);
+    }
+
+    fn is_zero(&mut self, v: Value) -> Value {
+        let zero = self.e.int(types::I64, 0);
+        self.e.icmp(IntCC::Equal, v, zero)
     }
 
     /// The value of an argument slot.
@@ -264,7 +320,7 @@ impl<'a, 'e, 'f> Host<'a, 'e, 'f> {
         self.output_slot(self.program.outputs.len())
     }
 
-    /// Loads the symbols and refuses values outside their bounds.
+    /// Loads the symbols; refuses values outside their bounds and sizes outside i64.
     fn symbols(&mut self, exit: Label) -> Result<()> {
         let program = self.program;
         for (i, (symbol, bounds)) in program.symbols.iter().enumerate() {
@@ -279,40 +335,47 @@ impl<'a, 'e, 'f> Host<'a, 'e, 'f> {
             }
             ensure!(self.symbols.insert(symbol.clone(), v).is_none(), "symbol `{symbol}` stands twice");
         }
+        self.checked = true;
+        for port in program.inputs.iter().chain(&program.outputs) {
+            self.dim(&port.bytes()).with_context(|| format!("size of `{}`", port.name))?;
+        }
+        self.dim(&program.workspace).context("size of the workspace")?;
+        self.checked = false;
+        if let Some(overflow) = self.overflow.take() {
+            self.refuse(overflow, exit);
+        }
         Ok(())
     }
 
     fn check_arguments(&mut self, workspace: Value) -> Result<()> {
         let program = self.program;
         let null = self.exit_with_status(Status::NullPointer);
-        self.refuse_null(self.args, null);
+        let by_argument = matches!(program.weights, Weights::Argument);
+        if self.weights_slot() + usize::from(by_argument) > 0 {
+            self.refuse_null(self.args, null);
+        }
         let bad_dim = self.exit_with_status(Status::BadDim);
         self.symbols(bad_dim)?;
-        let inputs = program.inputs.iter().enumerate().map(|(i, p)| (self.input_slot(i), p));
-        let outputs = program.outputs.iter().enumerate().map(|(i, p)| (self.output_slot(i), p));
-        let ports: Vec<_> = inputs.chain(outputs).filter(|(_, p)| !p.bytes().is(0)).collect();
-        for (slot, _) in ports {
-            let p = self.pointer(slot);
-            self.refuse_null(p, null);
+        for (i, port) in program.inputs.iter().chain(&program.outputs).enumerate() {
+            let p = self.pointer(self.input_slot(i));
+            self.refuse_null_to(p, &port.bytes(), null).with_context(|| format!("size of `{}`", port.name))?;
         }
-        if matches!(program.weights, Weights::Argument) {
-            let missing = self.exit_with_status(Status::WeightsMissing);
+        if by_argument {
+            let (missing, misaligned) =
+                (self.exit_with_status(Status::WeightsMissing), self.exit_with_status(Status::BadArgument));
             let p = self.pointer(self.weights_slot());
             self.refuse_null(p, missing);
+            self.refuse_misaligned(p, misaligned);
         }
         if !program.workspace.is(0) {
-            self.refuse_null(workspace, null);
+            self.refuse_null_to(workspace, &program.workspace, null).context("size of the workspace")?;
             let misaligned = self.exit_with_status(Status::WorkspaceMisaligned);
-            let mask = self.e.int(types::I64, WORKSPACE_ALIGN - 1);
-            let low = self.e.ins().band(workspace, mask);
-            let zero = self.e.int(types::I64, 0);
-            let bad = self.e.icmp(IntCC::NotEqual, low, zero);
-            self.refuse(bad, misaligned);
+            self.refuse_misaligned(workspace, misaligned);
         }
         Ok(())
     }
 
-    /// The value of a dimension. Symbols are within their bounds, for which the plan has checked that nothing overflows.
+    /// The value of a dimension; sizes of buffers have been tested for overflow before anything else is computed.
     fn dim(&mut self, d: &Dim) -> Result<Value> {
         if let Some(&v) = self.dims.get(d) {
             return Ok(v);
@@ -324,7 +387,7 @@ impl<'a, 'e, 'f> Host<'a, 'e, 'f> {
                 let v = self.atom(atom)?;
                 product = Some(match product {
                     None => v,
-                    Some(p) => self.e.ins().imul(p, v),
+                    Some(p) => self.times(p, v),
                 });
             }
             let term = match product {
@@ -332,12 +395,12 @@ impl<'a, 'e, 'f> Host<'a, 'e, 'f> {
                 Some(p) if c == 1 => p,
                 Some(p) => {
                     let c = self.e.int(types::I64, c);
-                    self.e.ins().imul(p, c)
+                    self.times(p, c)
                 }
             };
             sum = Some(match sum {
                 None => term,
-                Some(s) => self.e.ins().iadd(s, term),
+                Some(s) => self.plus(s, term),
             });
         }
         let v = match sum {
@@ -348,9 +411,36 @@ impl<'a, 'e, 'f> Host<'a, 'e, 'f> {
         Ok(v)
     }
 
+    fn times(&mut self, a: Value, b: Value) -> Value {
+        if !self.checked {
+            return self.e.ins().imul(a, b);
+        }
+        let (r, overflow) = self.e.ins().smul_overflow(a, b);
+        self.note(overflow);
+        r
+    }
+
+    fn plus(&mut self, a: Value, b: Value) -> Value {
+        if !self.checked {
+            return self.e.ins().iadd(a, b);
+        }
+        let (r, overflow) = self.e.ins().sadd_overflow(a, b);
+        self.note(overflow);
+        r
+    }
+
+    fn note(&mut self, overflow: Value) {
+        self.overflow = Some(match self.overflow {
+            None => overflow,
+            Some(o) => self.e.ins().bor(o, overflow),
+        });
+    }
+
     fn atom(&mut self, atom: &Atom) -> Result<Value> {
         match atom {
-            Atom::Sym(s) => self.symbols.get(s).copied().with_context(|| format!("symbol `{s}` is not one of the program's")),
+            Atom::Sym(s) => {
+                self.symbols.get(s).copied().with_context(|| format!("symbol `{s}` is not one of the program's"))
+            }
             Atom::FloorDiv(x, d) => {
                 let (a, b) = (self.dim(x)?, self.dim(d)?);
                 // Positive by definition; 1 instead of anything else, so that nothing traps.
@@ -399,8 +489,12 @@ impl Launches<'_, '_, '_> {
         self.slots = Some((slots, cell));
         for (number, step) in program.steps.iter().enumerate() {
             let Step::Launch { kernel, buffers, symbols, tasks } = step;
-            let k = program.kernels.get(*kernel).with_context(|| format!("step {number}: kernel {kernel} does not exist"))?;
-            self.launch(*kernel as u32, k, buffers, symbols, tasks).with_context(|| format!("step {number}, kernel `{}`", k.name))?;
+            let k = program
+                .kernels
+                .get(*kernel)
+                .with_context(|| format!("step {number}: kernel {kernel} does not exist"))?;
+            self.launch(*kernel as u32, k, buffers, symbols, tasks)
+                .with_context(|| format!("step {number}, kernel `{}`", k.name))?;
         }
         Ok(())
     }
@@ -482,7 +576,8 @@ impl Launches<'_, '_, '_> {
         let e = &mut *self.h.e;
         let name = e.b.func.declare_imported_user_function(UserExternalName::new(0, number));
         let signature = e.b.import_signature(signature(e.facts));
-        let data = ExtFuncData { name: ExternalName::user(name), signature, colocated: self.numbers.near, patchable: false };
+        let data =
+            ExtFuncData { name: ExternalName::user(name), signature, colocated: self.numbers.near, patchable: false };
         let f = e.b.import_function(data);
         self.kernels.insert(number, f);
         f

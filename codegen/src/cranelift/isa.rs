@@ -39,7 +39,8 @@ const X86_FEATURES: &[(&str, &str)] = &[
 ];
 
 /// The same for AArch64.
-const ARM_FEATURES: &[(&str, &str)] = &[("lse", "has_lse"), ("fullfp16", "has_fp16"), ("dotprod", "has_dotprod"), ("i8mm", "has_i8mm")];
+const ARM_FEATURES: &[(&str, &str)] =
+    &[("lse", "has_lse"), ("fullfp16", "has_fp16"), ("dotprod", "has_dotprod"), ("i8mm", "has_i8mm")];
 
 /// What a feature contains, from LLVM's definitions: `+avx2` alone switches on what it stands on.
 const X86_IMPLIED: &[(&str, &[&str])] = &[
@@ -58,7 +59,8 @@ const NATIVE: &str = "native";
 /// The instruction set for a target. `pic` is for objects; code in this process is linked to absolute addresses.
 pub(super) fn instruction_set(target: &Target, opt: OptLevel, pic: bool) -> Result<OwnedTargetIsa> {
     let triple = Triple::from_str(&target.triple).map_err(|e| anyhow!("target triple `{}`: {e}", target.triple))?;
-    let mut builder = isa::lookup(triple.clone()).map_err(|e| anyhow!("target `{}`: {e}; Cranelift prints x86-64 and AArch64", target.triple))?;
+    let mut builder = isa::lookup(triple.clone())
+        .map_err(|e| anyhow!("target `{}`: {e}; Cranelift prints x86-64 and AArch64", target.triple))?;
     let features = match target.arch {
         Arch::X86_64 => X86_FEATURES,
         Arch::Aarch64 => ARM_FEATURES,
@@ -86,17 +88,23 @@ pub(super) fn instruction_set(target: &Target, opt: OptLevel, pic: bool) -> Resu
         };
         for name in with_implied(name, on) {
             if let Some((_, setting)) = features.iter().find(|f| f.0 == name) {
-                builder.set(setting, if on { "true" } else { "false" }).map_err(|e| anyhow!("target feature `{name}`: {e}"))?;
+                builder
+                    .set(setting, if on { "true" } else { "false" })
+                    .map_err(|e| anyhow!("target feature `{name}`: {e}"))?;
             }
         }
     }
 
     let mut flags = settings::builder();
-    let mut set = |name: &str, value: &str| flags.set(name, value).map_err(|e| anyhow!("Cranelift setting {name}={value}: {e}"));
-    set("opt_level", match opt {
-        OptLevel::None => "none",
-        OptLevel::Speed => "speed",
-    })?;
+    let mut set =
+        |name: &str, value: &str| flags.set(name, value).map_err(|e| anyhow!("Cranelift setting {name}={value}: {e}"));
+    set(
+        "opt_level",
+        match opt {
+            OptLevel::None => "none",
+            OptLevel::Speed | OptLevel::Auto => "speed",
+        },
+    )?;
     set("is_pic", if pic { "true" } else { "false" })?;
     // The verifier is for the developers of this printer.
     set("enable_verifier", if cfg!(debug_assertions) { "true" } else { "false" })?;
@@ -107,7 +115,9 @@ pub(super) fn instruction_set(target: &Target, opt: OptLevel, pic: bool) -> Resu
 
     let has = |name: &str| isa.isa_flags().iter().any(|f| f.name == name && f.as_bool() == Some(true));
     if target.arch == Arch::X86_64 && !(has("has_ssse3") && has("has_sse41")) {
-        bail!("the Cranelift backend needs SSE4.1 (any x86-64 since 2008): name a CPU such as `x86-64-v2`, or use the LLVM backend");
+        bail!(
+            "the Cranelift backend needs SSE4.1 (any x86-64 since 2008): name a CPU such as `x86-64-v2`, or use the LLVM backend"
+        );
     }
     ensure!(isa.pointer_bytes() == 8, "target `{}` does not have 64-bit pointers", target.triple);
     Ok(isa)
@@ -168,7 +178,9 @@ pub fn host_target() -> Result<Target> {
 
 /// Size of this machine's data cache of a level, where the system tells it.
 fn cache_bytes(level: u32) -> Option<u64> {
-    let read = |index: u32, file: &str| std::fs::read_to_string(format!("/sys/devices/system/cpu/cpu0/cache/index{index}/{file}")).ok();
+    let read = |index: u32, file: &str| {
+        std::fs::read_to_string(format!("/sys/devices/system/cpu/cpu0/cache/index{index}/{file}")).ok()
+    };
     (0..8).find_map(|i| {
         let (l, kind) = (read(i, "level")?, read(i, "type")?);
         if l.trim() != level.to_string() || kind.trim() == "Instruction" {
@@ -195,6 +207,7 @@ mod tests {
             cpu: cpu.to_owned(),
             features: features.to_owned(),
             vector_bytes: 16,
+            full_vectors_only: true,
             vector_registers: 16,
             fma: true,
             l1: 32 << 10,
@@ -216,8 +229,12 @@ mod tests {
 
     #[test]
     fn old_unknown_and_malformed_targets_are_refused() {
-        for (cpu, features, part) in [("x86-64", "", "SSE4.1"), ("i486dx", "", "i486dx"), ("x86-64-v2", "avx2", "avx2")] {
-            let e = instruction_set(&generic(cpu, features), OptLevel::None, true).err().map(|e| e.to_string()).unwrap_or_default();
+        for (cpu, features, part) in [("x86-64", "", "SSE4.1"), ("i486dx", "", "i486dx"), ("x86-64-v2", "avx2", "avx2")]
+        {
+            let e = instruction_set(&generic(cpu, features), OptLevel::None, true)
+                .err()
+                .map(|e| e.to_string())
+                .unwrap_or_default();
             assert!(e.contains(part), "{cpu} {features}: {e}");
         }
     }

@@ -5,20 +5,20 @@
 //! A failed `Check` raises the status cell to its status (atomic maximum: which task fails first does not show) and
 //! leaves the kernel. `Prefetch` is a hint that Cranelift cannot express: nothing is printed.
 
-use anyhow::{Context as _, Result, anyhow, bail, ensure};
+use anyhow::{Context as _, Result, bail, ensure};
 use cranelift_codegen::ir::condcodes::IntCC;
 use cranelift_codegen::ir::{
-    AbiParam, AtomicRmwOp, Block as Label, BlockArg, Function, InstBuilder, MemFlagsData, Signature, StackSlotData, StackSlotKind, Type,
+    AbiParam, AtomicRmwOp, Block as Label, BlockArg, Function, InstBuilder, MemFlagsData, Signature, Type,
     UserFuncName, Value, types,
 };
 use cranelift_frontend::{FunctionBuilder, FunctionBuilderContext};
 use kiln_ir::DType;
-use kiln_ir::loops::inst::CallTile;
 use kiln_ir::loops::{Block, BufId, For, Inst, Kernel, Level, Space, Stmt, Ty, V};
 use kiln_ir::scalar::BinaryOp;
 
 use super::TileSymbol;
 use super::arith::Known;
+use super::host::has_check;
 use super::memory::{Frame, Linear, Memory};
 use super::value::{Emit, External, Facts, Val, carried_types, check_type, scalar_type};
 
@@ -29,11 +29,14 @@ pub(super) struct Printed {
     pub externals: Vec<External>,
 }
 
-/// Bytes of `kiln_rt::ukernel::GemmTile`: 14 fields of 8 bytes.
-const TILE_FIELDS: usize = 14;
-
 /// Prints one kernel. `index` is its number among the module's functions.
-pub(super) fn print(kernel: &Kernel, index: u32, facts: Facts, tiles: &[TileSymbol], scratch: &mut FunctionBuilderContext) -> Result<Printed> {
+pub(super) fn print(
+    kernel: &Kernel,
+    index: u32,
+    facts: Facts,
+    tiles: &[TileSymbol],
+    scratch: &mut FunctionBuilderContext,
+) -> Result<Printed> {
     print_kernel(kernel, index, facts, tiles, scratch).with_context(|| format!("kernel `{}`", kernel.name))
 }
 
@@ -44,7 +47,13 @@ pub(super) fn signature(facts: Facts) -> Signature {
     s
 }
 
-fn print_kernel(kernel: &Kernel, index: u32, facts: Facts, tiles: &[TileSymbol], scratch: &mut FunctionBuilderContext) -> Result<Printed> {
+fn print_kernel(
+    kernel: &Kernel,
+    index: u32,
+    facts: Facts,
+    tiles: &[TileSymbol],
+    scratch: &mut FunctionBuilderContext,
+) -> Result<Printed> {
     ensure!(kernel.level == Level::Machine, "is not at the machine level");
     ensure!(kernel.threads == 1, "is for a GPU: {} threads in a task", kernel.threads);
     let mut function = Function::with_name_signature(UserFuncName::user(0, index), signature(facts));
@@ -70,15 +79,15 @@ struct Def {
     known: Option<Known>,
 }
 
-struct Printer<'a, 'f> {
-    e: Emit<'f>,
+pub(super) struct Printer<'a, 'f> {
+    pub e: Emit<'f>,
     kernel: &'a Kernel,
-    tiles: &'a [TileSymbol],
+    pub tiles: &'a [TileSymbol],
     defs: Vec<Option<Def>>,
     buffers: Vec<Memory>,
     symbols: Vec<Value>,
     task: Value,
-    status: Value,
+    status: Option<Value>,
     exit: Label,
 }
 
@@ -114,7 +123,8 @@ impl<'a, 'f> Printer<'a, 'f> {
             });
         }
         let symbols = kernel.symbols.iter().map(|_| slot(&mut e)).collect();
-        let status = slot(&mut e);
+        // Kernels without a check need no cell.
+        let status = has_check(&kernel.body).then(|| slot(&mut e));
         let exit = e.b.create_block();
         Ok(Printer { e, kernel, tiles, defs: vec![None; kernel.types.len()], buffers, symbols, task, status, exit })
     }
@@ -122,7 +132,10 @@ impl<'a, 'f> Printer<'a, 'f> {
     // ---- values ----
 
     fn def(&self, v: V) -> Result<&Def> {
-        self.defs.get(v.0 as usize).and_then(Option::as_ref).with_context(|| format!("{v:?} is used before its definition"))
+        self.defs
+            .get(v.0 as usize)
+            .and_then(Option::as_ref)
+            .with_context(|| format!("{v:?} is used before its definition"))
     }
 
     fn val(&self, v: V) -> Result<Val> {
@@ -130,7 +143,7 @@ impl<'a, 'f> Printer<'a, 'f> {
     }
 
     /// A scalar of a type.
-    fn scalar(&self, v: V, elem: DType) -> Result<Value> {
+    pub fn scalar(&self, v: V, elem: DType) -> Result<Value> {
         let d = &self.def(v)?.val;
         ensure!(d.elem == elem && d.lanes == 1, "{v:?} is {}x{}, not a scalar of {elem}", d.elem, d.lanes);
         Ok(d.regs[0])
@@ -146,7 +159,7 @@ impl<'a, 'f> Printer<'a, 'f> {
         Ok(self.def(v)?.linear.unwrap_or(Linear { root: Some(root), add: 0 }))
     }
 
-    fn memory(&self, b: BufId) -> Result<Memory> {
+    pub fn memory(&self, b: BufId) -> Result<Memory> {
         self.buffers.get(b.0 as usize).copied().with_context(|| format!("buffer {} does not exist", b.0))
     }
 
@@ -159,7 +172,12 @@ impl<'a, 'f> Printer<'a, 'f> {
     fn set(&mut self, v: V, def: Def) -> Result<()> {
         let ty = self.ty(v)?;
         let lanes = ty.lanes as usize;
-        ensure!(def.val.elem == ty.elem && def.val.lanes == lanes, "{v:?} is declared {ty} but computed as {}x{}", def.val.elem, def.val.lanes);
+        ensure!(
+            def.val.elem == ty.elem && def.val.lanes == lanes,
+            "{v:?} is declared {ty} but computed as {}x{}",
+            def.val.elem,
+            def.val.lanes
+        );
         self.defs[v.0 as usize] = Some(def);
         Ok(())
     }
@@ -172,7 +190,9 @@ impl<'a, 'f> Printer<'a, 'f> {
 
     fn stmt(&mut self, s: &Stmt) -> Result<()> {
         match &s.inst {
-            Inst::Dim(_) | Inst::IotaRows | Inst::ReduceInto { .. } => bail!("belongs to a level above the machine level"),
+            Inst::Dim(_) | Inst::IotaRows | Inst::ReduceInto { .. } => {
+                bail!("belongs to a level above the machine level")
+            }
             Inst::Thread(_) | Inst::WarpXor(..) | Inst::Mma(..) => bail!("needs a GPU"),
             Inst::AsyncCopy { .. } | Inst::AsyncCommit | Inst::AsyncWait(_) | Inst::Barrier => bail!("needs a GPU"),
             Inst::For(l) => return self.for_loop(l, &s.results),
@@ -187,7 +207,8 @@ impl<'a, 'f> Printer<'a, 'f> {
             }
             Inst::Prefetch { buf, offset } => {
                 // A hint without a Cranelift instruction; its operands are still checked.
-                (self.memory(*buf)?, self.offset(*offset)?);
+                self.memory(*buf)?;
+                self.offset(*offset)?;
             }
             Inst::CallTile(c) => self.call_tile(c)?,
             Inst::Check { ok, status } => self.check(*ok, *status)?,
@@ -306,7 +327,11 @@ impl<'a, 'f> Printer<'a, 'f> {
     fn const_float(&mut self, x: f64, ty: Ty) -> Result<Val> {
         match ty.elem {
             DType::F16 | DType::BF16 => {
-                let bits = if ty.elem == DType::F16 { half::f16::from_f64(x).to_bits() } else { half::bf16::from_f64(x).to_bits() };
+                let bits = if ty.elem == DType::F16 {
+                    half::f16::from_f64(x).to_bits()
+                } else {
+                    half::bf16::from_f64(x).to_bits()
+                };
                 let v = self.e.int(types::I16, i64::from(bits));
                 self.splat_constant(Val::scalar(ty.elem, v), ty, |e, t| e.int(t, i64::from(bits)))
             }
@@ -361,6 +386,11 @@ impl<'a, 'f> Printer<'a, 'f> {
                     _ => return Ok(None),
                 };
                 let root = sum.root.map(|r| {
+                    // A shift where it can be: it may become part of an address, and not all code is optimized.
+                    if factor > 0 && factor & (factor - 1) == 0 {
+                        let by = e.int(types::I32, i64::from(factor.trailing_zeros()));
+                        return e.ins().ishl(r, by);
+                    }
                     let f = e.int(types::I64, factor);
                     e.ins().imul(r, f)
                 });
@@ -407,7 +437,7 @@ impl<'a, 'f> Printer<'a, 'f> {
         for &v in vs {
             let ty = self.ty(v)?;
             let n = carried_types(ty)?.len();
-            let val = self.e.from_carried(ty, params.get(at..at + n).context("too few block parameters")?);
+            let val = self.e.carried(ty, params.get(at..at + n).context("too few block parameters")?);
             at += n;
             self.set(v, Def { val, linear: None, known: None })?;
         }
@@ -420,7 +450,7 @@ impl<'a, 'f> Printer<'a, 'f> {
         for (&v, &l) in vs.iter().zip(like) {
             ensure!(self.ty(v)? == self.ty(l)?, "{v:?} and {l:?} differ in type");
             let val = self.val(v)?;
-            out.extend(self.e.to_carried(&val).into_iter().map(BlockArg::from));
+            out.extend(self.e.carry(&val).into_iter().map(BlockArg::from));
         }
         Ok(())
     }
@@ -503,46 +533,11 @@ impl<'a, 'f> Printer<'a, 'f> {
         self.e.ins().brif(ok, go_on, &[], fail, &[]);
         self.e.b.switch_to_block(fail);
         let code = self.e.int(types::I32, i64::from(status));
-        let cell = self.status;
+        let cell = self.status.context("no status cell")?;
         self.e.ins().atomic_rmw(types::I32, MemFlagsData::trusted(), AtomicRmwOp::Umax, cell, code);
         let exit = self.exit;
         self.e.ins().jump(exit, &[]);
         self.e.b.switch_to_block(go_on);
-        Ok(())
-    }
-
-    /// A call of a micro-kernel with the runtime's argument structure, `kiln_rt::ukernel::GemmTile<f32>`.
-    fn call_tile(&mut self, c: &CallTile) -> Result<()> {
-        let symbol = self.tiles.iter().find(|t| t.rows == c.rows && t.lanes == c.lanes);
-        let symbol = symbol.ok_or_else(|| {
-            anyhow!("no micro-kernel for a tile of {} x {}: only code for this process can call one; lower the contraction to loops", c.rows, c.lanes)
-        })?;
-        let [a, rows, taps, b, out] = [c.a, c.a_offsets, c.tap_offsets, c.b, c.out].map(|id| self.memory(id));
-        let (a, rows, taps, b, out) = (a?, rows?, taps?, b?, out?);
-        ensure!([a.elem, b.elem, out.elem].iter().all(|&t| t == DType::F32), "micro-kernels are for f32");
-        ensure!(rows.elem == DType::I64 && taps.elem == DType::I64, "offsets must be i64");
-        let (count, depth) = (self.scalar(c.taps, DType::I64)?, self.scalar(c.depth, DType::I64)?);
-        let (b_offset, valid) = (self.scalar(c.b_offset, DType::I64)?, self.scalar(c.valid_rows, DType::I64)?);
-        let e = &mut self.e;
-        let two = e.int(types::I32, 2);
-        let b_bytes = e.ins().ishl(b_offset, two);
-        let b_address = e.ins().iadd(b.base, b_bytes);
-        let (lanes, zero, one) = (e.int(types::I64, i64::from(c.lanes)), e.int(types::I64, 0), e.int(types::I64, 1));
-        let tap_stride = e.ins().imul(depth, lanes);
-        let accumulate = if c.accumulate { one } else { zero };
-        // In the order of the structure: a, row_off, tap_off, b, c, k, taps, rows, row_off_tap_stride, a_k_stride,
-        // b_k_stride, b_tap_stride, c_row_stride, accumulate.
-        let fields: [Value; TILE_FIELDS] = [
-            a.base, rows.base, taps.base, b_address, out.base, depth, count, valid, zero, one, lanes, tap_stride, lanes, accumulate,
-        ];
-        let slot = StackSlotData::new(StackSlotKind::ExplicitSlot, (8 * TILE_FIELDS) as u32, 3);
-        let slot = e.b.create_sized_stack_slot(slot);
-        let address = e.ins().stack_addr(types::I64, slot, 0);
-        for (i, v) in fields.into_iter().enumerate() {
-            e.ins().store(MemFlagsData::trusted(), v, address, (8 * i) as i32);
-        }
-        let f = e.external(&symbol.name, &[types::I64], None);
-        e.ins().call(f, &[address]);
         Ok(())
     }
 }

@@ -47,13 +47,19 @@ impl Emit<'_> {
     /// A private buffer: a stack slot. Its alignment is the buffer's, at least that of a register.
     pub fn private(&mut self, buffer: &Buffer, frame: &mut Frame) -> Result<Memory> {
         ensure!(buffer.space == Space::Private, "buffer `{}` is not private", buffer.name);
-        let elements = buffer.layout.size.as_const().with_context(|| format!("private buffer `{}` has a symbolic size", buffer.name))?;
+        let elements = buffer
+            .layout
+            .size
+            .as_const()
+            .with_context(|| format!("private buffer `{}` has a symbolic size", buffer.name))?;
         let align = u64::from(buffer.align).max(REGISTER as u64);
         ensure!(align.is_power_of_two() && align <= 4096, "private buffer `{}` has alignment {align}", buffer.name);
         let bytes = u64::try_from(elements).ok().and_then(|n| n.checked_mul(buffer.dtype.size() as u64));
-        let padding = if align > REGISTER as u64 { align - REGISTER as u64 } else { 0 };
-        let total = bytes.and_then(|b| b.checked_add(padding)).filter(|b| frame.0.saturating_add(*b) <= MAX_PRIVATE_BYTES);
-        let total = total.with_context(|| format!("private buffer `{}`: over {MAX_PRIVATE_BYTES} bytes of stack", buffer.name))?;
+        let padding = align.saturating_sub(REGISTER as u64);
+        let total =
+            bytes.and_then(|b| b.checked_add(padding)).filter(|b| frame.0.saturating_add(*b) <= MAX_PRIVATE_BYTES);
+        let total = total
+            .with_context(|| format!("private buffer `{}`: over {MAX_PRIVATE_BYTES} bytes of stack", buffer.name))?;
         frame.0 += total;
         let slot = StackSlotData::new(StackSlotKind::ExplicitSlot, total as u32, REGISTER.trailing_zeros() as u8);
         let slot = self.b.create_sized_stack_slot(slot);
@@ -104,7 +110,9 @@ impl Emit<'_> {
         let width = elem.size();
         let ty = register_type(plain, width);
         let regs = if lanes * width >= REGISTER {
-            (0..register_count(lanes, width)).map(|i| self.ins().load(ty, memory.flags, address, d + (i * REGISTER) as i32)).collect()
+            (0..register_count(lanes, width))
+                .map(|i| self.ins().load(ty, memory.flags, address, d + (i * REGISTER) as i32))
+                .collect()
         } else {
             // Part of a register: an integer of that size, moved to the bottom.
             let part = part_type(lanes * width)?;
@@ -147,12 +155,18 @@ impl Emit<'_> {
             let v = self.load(memory, Linear { root: Some(root), add: 0 }, 1)?;
             lanes.push(v.regs[0]);
         }
-        self.from_lanes(memory.elem, &lanes)
+        self.join_lanes(memory.elem, &lanes)
     }
 
     /// Lanes to independent offsets (i64 lanes), in lane order.
     pub fn scatter(&mut self, memory: &Memory, offsets: &Val, value: &Val) -> Result<()> {
-        ensure!(offsets.elem == DType::I64 && offsets.lanes == value.lanes, "{} offsets of {} for {} lanes", offsets.lanes, offsets.elem, value.lanes);
+        ensure!(
+            offsets.elem == DType::I64 && offsets.lanes == value.lanes,
+            "{} offsets of {} for {} lanes",
+            offsets.lanes,
+            offsets.elem,
+            value.lanes
+        );
         for lane in 0..offsets.lanes {
             let (root, v) = (self.extract(offsets, lane)?, self.extract(value, lane)?);
             self.store(memory, Linear { root: Some(root), add: 0 }, &Val::scalar(value.elem, v))?;

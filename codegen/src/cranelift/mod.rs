@@ -13,6 +13,7 @@ mod isa;
 mod kernel;
 mod memory;
 mod module;
+mod tile;
 mod value;
 
 pub use isa::host_target;
@@ -23,11 +24,19 @@ use kiln_ir::DType;
 /// How hard Cranelift works.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum OptLevel {
-    /// Code as printed, with good register allocation.
+    /// Code in the order in which it is printed, with good register allocation.
     None,
     /// Common subexpressions, loop-invariant code and constant divisions too.
-    #[default]
     Speed,
+    /// The better of the two for each kernel: [`OptLevel::None`] for register tiles, whose order is chosen already, and
+    /// for the host program; [`OptLevel::Speed`] for the others.
+    ///
+    /// Cranelift's optimizer keeps loads where they are and moves arithmetic down to its first use. In a loop that sums
+    /// into many registers all loads come first then, and registers are spilled: on a 2021 server core (EPYC 7003) a 4 x 8
+    /// tile with its loop unrolled twice reaches 39 GFLOP/s as printed and 24 optimized, while a polynomial of degree 10
+    /// takes 3.1 ns for four elements as printed and 1.9 optimized.
+    #[default]
+    Auto,
 }
 
 /// How to compile.

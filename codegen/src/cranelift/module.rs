@@ -15,13 +15,15 @@ use cranelift_codegen::ir::Signature;
 use cranelift_codegen::isa::OwnedTargetIsa;
 use cranelift_frontend::FunctionBuilderContext;
 use cranelift_jit::{JITBuilder, JITModule};
-use cranelift_module::{DataDescription, DataId, FuncId, Linkage, Module, ModuleReloc, ModuleRelocTarget, default_libcall_names};
+use cranelift_module::{
+    DataDescription, DataId, FuncId, Linkage, Module, ModuleReloc, ModuleRelocTarget, default_libcall_names,
+};
 use cranelift_object::{ObjectBuilder, ObjectModule};
 
 use super::host::{self, Numbers, WeightsAt};
 use super::kernel::{self, Printed};
 use super::value::{EXTERNAL_NAMESPACE, External, Facts};
-use super::{Options, TileSymbol, isa};
+use super::{OptLevel, Options, TileSymbol, isa, tile};
 use crate::program::{JitCode, Program, RunFn, Weights};
 use crate::target::Target;
 
@@ -45,10 +47,36 @@ fn numbers(near: bool) -> Numbers {
     Numbers { first_kernel: FIRST_KERNEL, parallel: PARALLEL, run: RUN, workspace_size: WORKSPACE_SIZE, near }
 }
 
+/// The instruction set at the two levels of optimization that [`OptLevel`] chooses from.
+struct Isas {
+    plain: OwnedTargetIsa,
+    optimizing: OwnedTargetIsa,
+    level: OptLevel,
+    /// Vector registers for values.
+    registers: usize,
+}
+
+impl Isas {
+    fn new(target: &Target, level: OptLevel, pic: bool) -> Result<Isas> {
+        let plain = isa::instruction_set(target, OptLevel::None, pic)?;
+        let optimizing = isa::instruction_set(target, OptLevel::Speed, pic)?;
+        Ok(Isas { plain, optimizing, level, registers: target.vector_registers as usize })
+    }
+
+    fn of(&self, program: &Program, number: u32) -> &OwnedTargetIsa {
+        let kernel = number.checked_sub(FIRST_KERNEL).and_then(|k| program.kernels.get(k as usize));
+        match (self.level, kernel) {
+            (OptLevel::Speed, _) => &self.optimizing,
+            (OptLevel::Auto, Some(k)) if !tile::is_register_tile(k, self.registers) => &self.optimizing,
+            _ => &self.plain,
+        }
+    }
+}
+
 /// What every function of a program is compiled with.
 struct Job<'a> {
     program: &'a Program,
-    isa: &'a OwnedTargetIsa,
+    isas: &'a Isas,
     facts: Facts,
     tiles: &'a [TileSymbol],
     weights: WeightsAt,
@@ -62,7 +90,9 @@ impl Job<'_> {
             RUN => host::print_run(program, self.weights, numbers, facts, scratch).context("the host program"),
             WORKSPACE_SIZE => host::print_workspace_size(program, numbers, facts, scratch),
             PARALLEL => host::print_parallel(numbers, facts, scratch),
-            kernel => kernel::print(&program.kernels[(kernel - FIRST_KERNEL) as usize], kernel, facts, self.tiles, scratch),
+            kernel => {
+                kernel::print(&program.kernels[(kernel - FIRST_KERNEL) as usize], kernel, facts, self.tiles, scratch)
+            }
         }
     }
 
@@ -70,12 +100,24 @@ impl Job<'_> {
         let printed = self.print(number, scratch)?;
         context.clear();
         context.func = printed.function;
-        let code = context.compile(&**self.isa, &mut ControlPlane::default()).map(|_| ()).map_err(|e| anyhow!("{:?}", e.inner));
+        let code = context
+            .compile(&**self.isas.of(self.program, number), &mut ControlPlane::default())
+            .map(|_| ())
+            .map_err(|e| anyhow!("{:?}", e.inner));
         code.with_context(|| format!("Cranelift refuses `{}`", function_name(self.program, number)))?;
         let code = context.compiled_code().context("no code")?;
         let align = u64::from(code.buffer.alignment);
-        let relocs = code.buffer.relocs().iter().map(|r| ModuleReloc::from_mach_reloc(r, &context.func, FuncId::from_u32(number)));
-        Ok(Compiled { code: code.code_buffer().to_vec(), align, relocs: relocs.collect(), externals: printed.externals })
+        let relocs = code
+            .buffer
+            .relocs()
+            .iter()
+            .map(|r| ModuleReloc::from_mach_reloc(r, &context.func, FuncId::from_u32(number)));
+        Ok(Compiled {
+            code: code.code_buffer().to_vec(),
+            align,
+            relocs: relocs.collect(),
+            externals: printed.externals,
+        })
     }
 
     /// All functions by number.
@@ -108,7 +150,10 @@ impl Job<'_> {
             }
             work();
         });
-        let done = results.into_iter().map(|r| r.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner)).collect::<Vec<_>>();
+        let done = results
+            .into_iter()
+            .map(|r| r.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner))
+            .collect::<Vec<_>>();
         // The first failure in order; functions after a failure may be missing.
         let mut compiled = Vec::with_capacity(count);
         let mut missing = false;
@@ -157,7 +202,9 @@ fn define(module: &mut dyn Module, compiled: &mut [Compiled]) -> Result<()> {
     for c in compiled.iter() {
         for e in &c.externals {
             if !outside.contains_key(&e.name) {
-                let id = module.declare_function(&e.name, Linkage::Import, &e.signature).with_context(|| format!("function `{}`", e.name))?;
+                let id = module
+                    .declare_function(&e.name, Linkage::Import, &e.signature)
+                    .with_context(|| format!("function `{}`", e.name))?;
                 outside.insert(e.name.clone(), id);
             }
         }
@@ -182,8 +229,9 @@ fn define(module: &mut dyn Module, compiled: &mut [Compiled]) -> Result<()> {
 /// If the program is not at the machine level or not for this target, if it calls micro-kernels (an object stands
 /// alone), or if Cranelift does not know the target.
 pub fn compile_object(program: &Program, target: &Target, options: &Options) -> Result<Vec<u8>> {
-    let isa = isa::instruction_set(target, options.opt, true)?;
-    let facts = isa::facts(&isa, target);
+    let isas = Isas::new(target, options.opt, true)?;
+    let isa = &isas.plain;
+    let facts = isa::facts(isa, target);
     let mut builder = ObjectBuilder::new(isa.clone(), format!("{}.kiln", program.prefix), default_libcall_names())?;
     builder.per_function_section(true).per_data_object_section(true);
     let mut module = ObjectModule::new(builder);
@@ -200,7 +248,7 @@ pub fn compile_object(program: &Program, target: &Target, options: &Options) -> 
             WeightsAt::Data(id.as_u32())
         }
     };
-    let job = Job { program, isa: &isa, facts, tiles: &[], weights, near: true };
+    let job = Job { program, isas: &isas, facts, tiles: &[], weights, near: true };
     let mut compiled = job.compile_all(options.threads)?;
     define(&mut module, &mut compiled)?;
     define_data(&mut module, program)?;
@@ -221,7 +269,9 @@ fn define_data(module: &mut ObjectModule, program: &Program) -> Result<()> {
         data.define(d.bytes.as_slice().into());
         data.set_align(d.align);
         for (offset, name, addend) in &d.pointers {
-            let to = *ids.get(name.as_str()).with_context(|| format!("data `{}` points to `{name}`, which does not exist", d.name))?;
+            let to = *ids
+                .get(name.as_str())
+                .with_context(|| format!("data `{}` points to `{name}`, which does not exist", d.name))?;
             let end = offset.checked_add(8).filter(|&e| e <= d.bytes.len() as u64);
             ensure!(end.is_some(), "data `{}`: a pointer at {offset} of {} bytes", d.name, d.bytes.len());
             let to = module.declare_data_in_data(to, &mut data);
@@ -240,9 +290,14 @@ fn define_data(module: &mut ObjectModule, program: &Program) -> Result<()> {
 /// # Errors
 /// As for [`compile_object`]; a micro-kernel that `options.tiles` lacks; a target that is not this machine.
 pub fn jit(program: &Program, target: &Target, options: &Options) -> Result<Box<dyn JitCode>> {
-    let isa = isa::instruction_set(target, options.opt, false)?;
-    ensure!(isa.triple().architecture == target_lexicon::Triple::host().architecture, "code for `{}` cannot run on this machine", target.triple);
-    let facts = isa::facts(&isa, target);
+    let isas = Isas::new(target, options.opt, false)?;
+    let isa = &isas.plain;
+    ensure!(
+        isa.triple().architecture == target_lexicon::Triple::host().architecture,
+        "code for `{}` cannot run on this machine",
+        target.triple
+    );
+    let facts = isa::facts(isa, target);
     let mut stored = Vec::new();
     let weights = match &program.weights {
         Weights::Argument => WeightsAt::Argument,
@@ -251,7 +306,7 @@ pub fn jit(program: &Program, target: &Target, options: &Options) -> Result<Box<
             WeightsAt::Address(stored.as_ptr().addr() as i64)
         }
     };
-    let job = Job { program, isa: &isa, facts, tiles: &options.tiles, weights, near: false };
+    let job = Job { program, isas: &isas, facts, tiles: &options.tiles, weights, near: false };
     let mut compiled = job.compile_all(options.threads)?;
 
     let mut builder = JITBuilder::with_isa(isa.clone(), default_libcall_names());

@@ -14,8 +14,8 @@ use anyhow::{Result, bail, ensure};
 use cranelift_codegen::ir::condcodes::{FloatCC, IntCC};
 use cranelift_codegen::ir::immediates::{Ieee32, Ieee64};
 use cranelift_codegen::ir::{
-    AbiParam, ConstantData, Endianness, ExtFuncData, ExternalName, FuncRef, InstBuilder, MemFlagsData, Signature, Type, UserExternalName,
-    Value, types,
+    AbiParam, ConstantData, Endianness, ExtFuncData, ExternalName, FuncRef, InstBuilder, MemFlagsData, Signature, Type,
+    UserExternalName, Value, types,
 };
 use cranelift_codegen::isa::TargetFrontendConfig;
 use cranelift_frontend::{FuncInstBuilder, FunctionBuilder};
@@ -278,12 +278,12 @@ impl<'f> Emit<'f> {
     }
 
     /// A vector from its lanes as scalars; a scalar from one.
-    pub fn from_lanes(&mut self, elem: DType, lanes: &[Value]) -> Result<Val> {
+    pub fn join_lanes(&mut self, elem: DType, lanes: &[Value]) -> Result<Val> {
         if let [v] = lanes {
             return Ok(Val::scalar(elem, *v));
         }
         if elem == DType::Bool {
-            let bytes = self.from_lanes(DType::U8, lanes)?;
+            let bytes = self.join_lanes(DType::U8, lanes)?;
             return self.bytes_to_mask(&bytes);
         }
         let (width, ty) = (elem.size(), register_type(elem, elem.size()));
@@ -306,7 +306,8 @@ impl<'f> Emit<'f> {
         let elem = x.elem;
         let (width, v) = if elem == DType::Bool {
             let width = canonical_mask_width(lanes);
-            let wide = if width > 1 { self.ins().uextend(int_register(width).lane_type(), x.regs[0]) } else { x.regs[0] };
+            let wide =
+                if width > 1 { self.ins().uextend(int_register(width).lane_type(), x.regs[0]) } else { x.regs[0] };
             (width, self.ins().ineg(wide))
         } else {
             (elem.size(), x.regs[0])
@@ -418,12 +419,12 @@ impl<'f> Emit<'f> {
     }
 
     /// The value as block parameters carry it; see [`carried_types`].
-    pub fn to_carried(&mut self, x: &Val) -> Vec<Value> {
+    pub fn carry(&mut self, x: &Val) -> Vec<Value> {
         if x.is_mask() { self.mask_width(x, canonical_mask_width(x.lanes)).regs } else { x.regs.clone() }
     }
 
     /// The value that block parameters carry.
-    pub fn from_carried(&mut self, ty: Ty, params: &[Value]) -> Val {
+    pub fn carried(&mut self, ty: Ty, params: &[Value]) -> Val {
         let lanes = ty.lanes as usize;
         let mask = ty.elem == DType::Bool && lanes > 1;
         let width = if mask { canonical_mask_width(lanes) } else { ty.elem.size() };
@@ -439,20 +440,30 @@ impl<'f> Emit<'f> {
     }
 
     /// One operation on each pair of registers.
-    pub fn zip(&mut self, x: &Val, y: &Val, mut f: impl FnMut(&mut Self, Value, Value) -> Result<Value>) -> Result<Val> {
+    pub fn zip(
+        &mut self,
+        x: &Val,
+        y: &Val,
+        mut f: impl FnMut(&mut Self, Value, Value) -> Result<Value>,
+    ) -> Result<Val> {
         let regs = x.regs.iter().zip(&y.regs).map(|(&a, &b)| f(self, a, b)).collect::<Result<_>>()?;
         Ok(x.with_regs(regs))
     }
 
     /// A scalar operation on each lane, where no vector form exists.
-    pub fn lanewise(&mut self, xs: &[&Val], elem: DType, mut f: impl FnMut(&mut Self, &[Value]) -> Result<Value>) -> Result<Val> {
+    pub fn lanewise(
+        &mut self,
+        xs: &[&Val],
+        elem: DType,
+        mut f: impl FnMut(&mut Self, &[Value]) -> Result<Value>,
+    ) -> Result<Val> {
         let lanes = xs.first().map_or(0, |x| x.lanes);
         let mut out = Vec::with_capacity(lanes);
         for lane in 0..lanes {
             let args = xs.iter().map(|x| self.extract(x, lane)).collect::<Result<Vec<_>>>()?;
             out.push(f(self, &args)?);
         }
-        self.from_lanes(elem, &out)
+        self.join_lanes(elem, &out)
     }
 
     // ---- calls ----
@@ -468,7 +479,12 @@ impl<'f> Emit<'f> {
         let index = self.externals.len() as u32;
         let name_ref = self.b.func.declare_imported_user_function(UserExternalName::new(EXTERNAL_NAMESPACE, index));
         let sig = self.b.import_signature(signature.clone());
-        let f = self.b.import_function(ExtFuncData { name: ExternalName::user(name_ref), signature: sig, colocated: false, patchable: false });
+        let f = self.b.import_function(ExtFuncData {
+            name: ExternalName::user(name_ref),
+            signature: sig,
+            colocated: false,
+            patchable: false,
+        });
         self.externals.push((External { name: name.to_owned(), signature }, f));
         f
     }

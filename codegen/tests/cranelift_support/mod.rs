@@ -6,7 +6,9 @@ use std::sync::Arc;
 
 use kiln_codegen::cranelift::{Options, host_target, host_tiles, jit};
 use kiln_codegen::program::{JitCode, Place, Port, Program, Step, Weights};
-use kiln_ir::loops::{Access, Block, BufId, Buffer, Inst, Kernel, KernelBuilder, Layout, Level, LoopKind, Space, Ty, V};
+use kiln_ir::loops::{
+    Access, Block, BufId, Buffer, Inst, Kernel, KernelBuilder, Layout, Level, LoopKind, Space, Ty, V,
+};
 use kiln_ir::scalar_eval::Scalar;
 use kiln_ir::{DType, Dim, Symbol, SymbolBounds};
 
@@ -31,19 +33,43 @@ pub fn kernel(name: &str, buffers: Vec<Buffer>, symbols: &[&str]) -> KernelBuild
 }
 
 /// A loop whose body returns the next carried values.
-pub fn for_loop(b: &mut KernelBuilder, lo: i64, hi: i64, step: i64, unroll: u16, init: &[V], body: impl FnOnce(&mut KernelBuilder, V, &[V]) -> Vec<V>) -> Vec<V> {
+pub fn for_loop(
+    b: &mut KernelBuilder,
+    lo: i64,
+    hi: i64,
+    step: i64,
+    unroll: u16,
+    init: &[V],
+    body: impl FnOnce(&mut KernelBuilder, V, &[V]) -> Vec<V>,
+) -> Vec<V> {
     let (lo, hi) = (b.index(lo), b.index(hi));
     loop_between(b, lo, hi, step, unroll, init, body)
 }
 
 /// The same between values.
-pub fn loop_between(b: &mut KernelBuilder, lo: V, hi: V, step: i64, unroll: u16, init: &[V], body: impl FnOnce(&mut KernelBuilder, V, &[V]) -> Vec<V>) -> Vec<V> {
+pub fn loop_between(
+    b: &mut KernelBuilder,
+    lo: V,
+    hi: V,
+    step: i64,
+    unroll: u16,
+    init: &[V],
+    body: impl FnOnce(&mut KernelBuilder, V, &[V]) -> Vec<V>,
+) -> Vec<V> {
     let carried: Vec<_> = init.iter().map(|&v| (v, None)).collect();
-    b.for_loop(LoopKind::Serial, lo, hi, step, unroll, &carried, |b, iv, c| Ok::<_, std::convert::Infallible>(body(b, iv, c))).unwrap_or_default()
+    b.for_loop(LoopKind::Serial, lo, hi, step, unroll, &carried, |b, iv, c| {
+        Ok::<_, std::convert::Infallible>(body(b, iv, c))
+    })
+    .unwrap_or_default()
 }
 
 /// A conditional with results.
-pub fn if_else(b: &mut KernelBuilder, cond: V, then: impl FnOnce(&mut KernelBuilder) -> Vec<V>, other: impl FnOnce(&mut KernelBuilder) -> Vec<V>) -> Vec<V> {
+pub fn if_else(
+    b: &mut KernelBuilder,
+    cond: V,
+    then: impl FnOnce(&mut KernelBuilder) -> Vec<V>,
+    other: impl FnOnce(&mut KernelBuilder) -> Vec<V>,
+) -> Vec<V> {
     let open = b.open_if(cond);
     let yields = then(b);
     let open = b.open_else(open, yields);
@@ -63,8 +89,16 @@ pub fn store(b: &mut KernelBuilder, buf: u32, at: V, value: V) {
 }
 
 /// A kernel `out[i] = f(inputs[i]..)` over `n` elements, `lanes` at a time.
-pub fn map_kernel(name: &str, inputs: &[DType], out: DType, n: usize, lanes: u16, f: impl FnOnce(&mut KernelBuilder, &[V]) -> V) -> Kernel {
-    let mut buffers: Vec<Buffer> = inputs.iter().enumerate().map(|(i, &t)| buffer(&format!("x{i}"), t, n, Space::Global, Access::Read)).collect();
+pub fn map_kernel(
+    name: &str,
+    inputs: &[DType],
+    out: DType,
+    n: usize,
+    lanes: u16,
+    f: impl FnOnce(&mut KernelBuilder, &[V]) -> V,
+) -> Kernel {
+    let mut buffers: Vec<Buffer> =
+        inputs.iter().enumerate().map(|(i, &t)| buffer(&format!("x{i}"), t, n, Space::Global, Access::Read)).collect();
     buffers.push(buffer("y", out, n, Space::Global, Access::Write));
     let mut b = kernel(name, buffers, &[]);
     for_loop(&mut b, 0, n as i64, i64::from(lanes), 1, &[], |b, i, _| {
@@ -117,7 +151,12 @@ pub fn program_of(kernels: Vec<Kernel>) -> Program {
                 Place::Output(p.outputs.len() - 1)
             });
         }
-        p.steps.push(Step::Launch { kernel: p.kernels.len(), buffers: places, symbols: vec![], tasks: Dim::from(1i64) });
+        p.steps.push(Step::Launch {
+            kernel: p.kernels.len(),
+            buffers: places,
+            symbols: vec![],
+            tasks: Dim::from(1i64),
+        });
         p.kernels.push(k);
     }
     p
@@ -166,10 +205,17 @@ impl Aligned {
 }
 
 /// Runs with symbols, inputs and an optional weights pointer; returns the status and the outputs.
-pub fn run(p: &Program, code: &dyn JitCode, symbols: &[i64], inputs: &[Vec<u8>], par: *const std::ffi::c_void) -> (i32, Vec<Vec<u8>>) {
+pub fn run(
+    p: &Program,
+    code: &dyn JitCode,
+    symbols: &[i64],
+    inputs: &[Vec<u8>],
+    par: *const std::ffi::c_void,
+) -> (i32, Vec<Vec<u8>>) {
     let bind = |s: &Symbol| p.symbols.iter().position(|x| &x.0 == s).and_then(|i| symbols.get(i).copied());
     let inputs: Vec<Aligned> = inputs.iter().map(|b| Aligned::of(b)).collect();
-    let mut outputs: Vec<Aligned> = p.outputs.iter().map(|o| Aligned::zeroed(o.bytes().eval(&bind).unwrap_or(0).max(0) as usize)).collect();
+    let mut outputs: Vec<Aligned> =
+        p.outputs.iter().map(|o| Aligned::zeroed(o.bytes().eval(&bind).unwrap_or(0).max(0) as usize)).collect();
     let mut workspace = Aligned::zeroed(p.workspace.eval(&bind).unwrap_or(0).max(0) as usize);
     let mut args: Vec<u64> = symbols.iter().map(|&s| s as u64).collect();
     args.extend(inputs.iter().map(|b| b.bytes().as_ptr() as u64));

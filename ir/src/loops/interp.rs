@@ -71,7 +71,7 @@ pub struct RunOptions {
     pub races: bool,
     /// Report an element of a write buffer that one task writes twice (tiles that overlap at the edge do).
     pub write_once: bool,
-    /// Statements to execute before giving up; each counts once for all threads of a block.
+    /// Statements, iterations and tasks to execute before giving up; each counts once for all threads of a block.
     pub fuel: u64,
 }
 
@@ -117,7 +117,15 @@ pub enum ErrorKind {
     #[error("element {offset} of @{buffer} is read, but nothing has written it")]
     Uninitialized { buffer: String, offset: usize },
     #[error("{party} {second} {action} element {offset} of @{buffer}, which {party} {first} {earlier}")]
-    Race { buffer: String, offset: usize, party: Party, first: u64, second: u64, earlier: &'static str, action: &'static str },
+    Race {
+        buffer: String,
+        offset: usize,
+        party: Party,
+        first: u64,
+        second: u64,
+        earlier: &'static str,
+        action: &'static str,
+    },
     #[error("element {offset} of @{buffer} is written a second time by one task")]
     WrittenTwice { buffer: String, offset: usize },
     #[error("two lanes of a scatter go to element {offset} of @{buffer}")]
@@ -149,7 +157,7 @@ pub struct InterpError {
     /// The statement in the text form; empty before the first.
     pub statement: String,
     /// What is wrong.
-    pub kind: ErrorKind,
+    pub kind: Box<ErrorKind>,
 }
 
 /// Runs all tasks of a kernel. `buffers` are its global buffers in order, `symbols` the values of its symbols in order.
@@ -160,7 +168,13 @@ pub fn run_kernel(
     symbols: &[i64],
     options: &RunOptions,
 ) -> Result<i32, InterpError> {
-    let fail = |kind| InterpError { kernel: kernel.name.clone(), task: 0, thread: 0, statement: String::new(), kind };
+    let fail = |kind| InterpError {
+        kernel: kernel.name.clone(),
+        task: 0,
+        thread: 0,
+        statement: String::new(),
+        kind: Box::new(kind),
+    };
     verify(kernel, None).map_err(|e| fail(ErrorKind::Invalid(e)))?;
     let program = compile::compile(kernel, symbols).map_err(|m| fail(ErrorKind::Arguments(m)))?;
     check_arguments(kernel, &program, buffers).map_err(|m| fail(ErrorKind::Arguments(m)))?;
@@ -190,7 +204,12 @@ fn check_arguments(kernel: &Kernel, program: &compile::Program, buffers: &[Buffe
         let elements = program.buffers[id.0 as usize].size;
         let whole = data.bytes.len() % b.dtype.size() == 0;
         if !whole || data.bytes.len() / b.dtype.size() < elements {
-            return Err(format!("@{} needs {elements} elements of {}, {} bytes are given", b.name, b.dtype, data.bytes.len()));
+            return Err(format!(
+                "@{} needs {elements} elements of {}, {} bytes are given",
+                b.name,
+                b.dtype,
+                data.bytes.len()
+            ));
         }
     }
     Ok(())

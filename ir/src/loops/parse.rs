@@ -4,18 +4,17 @@
 //! error, so that a hostile file cannot exhaust the stack. Reading checks names and scopes; types and levels are the
 //! verifier's job ([`crate::loops::verify`]).
 
-mod dim;
+mod cursor;
 mod inst;
 mod kernel;
 mod lexer;
 
-pub use dim::{MAX_TERMS, parse_dim_prefix};
 pub use kernel::{Parsed, parse, parse_all, parse_with_lines};
 
-/// The deepest nesting of blocks, and of parentheses in a dimension.
+/// The deepest nesting of blocks.
 pub const MAX_DEPTH: usize = 64;
 
-/// Text that is not a kernel or a dimension.
+/// Text that is not a kernel.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{line}:{column}: {message}")]
 pub struct ParseError {

@@ -304,11 +304,7 @@ fn incomplete_gamma_uniform(a: f64, x: f64) -> Side {
     let mu = (x - a) / a;
     let half_square = mu - mu.ln_1p();
     let eta = (2.0 * half_square).sqrt().copysign(mu);
-    let c0 = if eta.abs() < 0.01 {
-        -1.0 / 3.0 + eta / 12.0 - 2.0 * eta * eta / 135.0
-    } else {
-        1.0 / mu - 1.0 / eta
-    };
+    let c0 = if eta.abs() < 0.01 { -1.0 / 3.0 + eta / 12.0 - 2.0 * eta * eta / 135.0 } else { 1.0 / mu - 1.0 / eta };
     let rest = (-a * half_square).exp() / (2.0 * PI * a).sqrt() * c0;
     if eta < 0.0 {
         Side::Lower(0.5 * libm::erfc(-eta * (a / 2.0).sqrt()) - rest)

@@ -84,9 +84,7 @@ impl Walk {
             let mut at = base;
             for _ in 0..inner {
                 f(at)?;
-                for k in 0..N {
-                    at[k] += step[k];
-                }
+                at.iter_mut().zip(step).for_each(|(a, s)| *a += s);
             }
             // The next row: carry through the outer axes.
             let mut axis = rank.saturating_sub(1);
@@ -96,15 +94,11 @@ impl Walk {
                 }
                 axis -= 1;
                 index[axis] += 1;
-                for k in 0..N {
-                    base[k] += self.strides[k][axis];
-                }
+                base.iter_mut().zip(&self.strides).for_each(|(b, s)| *b += s[axis]);
                 if index[axis] < self.shape[axis] {
                     break;
                 }
-                for k in 0..N {
-                    base[k] -= self.strides[k][axis] * self.shape[axis];
-                }
+                base.iter_mut().zip(&self.strides).for_each(|(b, s)| *b -= s[axis] * self.shape[axis]);
                 index[axis] = 0;
             }
         }

@@ -18,7 +18,7 @@ rules! {
     mul_neg_neg exact: mul(neg(x), neg(y)) => mul(x, y), if not_complex(x);
     div_neg_neg exact: div(neg(x), neg(y)) => div(x, y), if float(x);
     mul_minus_one exact: mul(x, -1) => neg(x), if not_complex(x);
-    abs_neg exact: abs(neg(x)) => abs(x);
+    abs_neg exact: abs(neg(x)) => abs(x), if has_sign(x);
     abs_abs exact: abs(abs(x)) => abs(x), if not_complex(x);
     abs_square exact: abs(square(x)) => square(x), if float(x);
     square_neg exact: square(neg(x)) => square(x), if not_complex(x);
@@ -79,9 +79,14 @@ rules! {
     sub_const_int exact: sub(x, c) => add(x, neg(c)), if int(x);
     max_max_const exact: max(max(x, c), d) => max(x, max(c, d));
     min_min_const exact: min(min(x, c), d) => min(x, min(c, d));
-    add_add_const fast: add(add(x, c), d) => add(x, add(c, d)), if float(x);
+    add_add_const fast: add(add(x, c), d) => add(x, add(c, d)), if moderate(c, d);
     mul_mul_const fast: mul(mul(x, c), d) => mul(x, mul(c, d)), if finite_product(c, d);
     div_const fast: div(x, c) => mul(x, reciprocal(c)), if has_finite_reciprocals(c);
+}
+
+/// Negative numbers exist: abs(-x) of an unsigned x is -x.
+fn has_sign(x: &Pat) -> impl Fn(&Site<'_>) -> bool + Send + Sync + 'static {
+    is(x, |t| !t.dtype.is_int() || t.dtype.is_signed())
 }
 
 /// The elements of a constant of real floats.
@@ -121,6 +126,14 @@ fn finite_product(c: &Pat, d: &Pat) -> impl Fn(&Site<'_>) -> bool + Send + Sync 
         };
         let ((c0, c1), (d0, d1)) = (ends(&c), ends(&d));
         is_moderate(dtype, c0 * d0) && is_moderate(dtype, c1 * d1)
+    }
+}
+
+/// Two constants far from the end of their type's range: their sum is no infinity.
+fn moderate(c: &Pat, d: &Pat) -> impl Fn(&Site<'_>) -> bool + Send + Sync + 'static {
+    let (c, d) = (c.clone(), d.clone());
+    move |s| {
+        [&c, &d].iter().all(|p| elements(s, p).is_some_and(|(t, e)| e.iter().all(|&x| x == 0.0 || is_moderate(t, x))))
     }
 }
 

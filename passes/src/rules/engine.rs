@@ -196,14 +196,28 @@ fn build(s: &mut Site<'_>, p: &Pat) -> Result<Option<Value>> {
     }
     let b = &mut *s.b;
     let v = match (head, &inputs[..]) {
-        (Head::Unary(op), _) => b.push(Unary { op }, &inputs)?,
-        (Head::Binary(op), _) => b.push(Binary { op }, &inputs)?,
-        (Head::Compare(op), _) => b.push(Compare { op }, &inputs)?,
-        (Head::Select, _) => b.push(Select, &inputs)?,
-        (Head::Cast, [_]) => b.push(Cast { to: s.ty.dtype }, &inputs)?,
+        (Head::Unary(op), _) => push_folded(b, Unary { op }, &inputs)?,
+        (Head::Binary(op), _) => push_folded(b, Binary { op }, &inputs)?,
+        (Head::Compare(op), _) => push_folded(b, Compare { op }, &inputs)?,
+        (Head::Select, _) => push_folded(b, Select, &inputs)?,
+        (Head::Cast, [_]) => push_folded(b, Cast { to: s.ty.dtype }, &inputs)?,
         (Head::Reshape, [x]) => b.reshape(*x, &s.ty.shape)?,
         (Head::Broadcast, [x]) => b.broadcast(*x, &s.ty.shape)?,
         _ => return Ok(None),
     };
     Ok(Some(v))
+}
+
+/// Constants of at most this many elements are combined at once, so that the next rule sees a constant.
+const FOLDED_ELEMENTS: usize = 4096;
+
+/// The op's result: a constant where its operands are small constants and it can be evaluated.
+fn push_folded(b: &mut Builder, op: impl Op, inputs: &[Value]) -> Result<Value> {
+    let small = |v: &Value| constant(&b.func, *v).filter(|t| t.len() <= FOLDED_ELEMENTS);
+    let operands: Option<Vec<&Tensor>> = inputs.iter().map(small).collect();
+    let folded = operands.and_then(|operands| op.eval(&operands).ok()).and_then(|mut t| t.pop());
+    match folded {
+        Some(t) => b.constant(t),
+        None => b.push(op, inputs),
+    }
 }

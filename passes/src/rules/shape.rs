@@ -74,7 +74,9 @@ fn first_cast_keeps_values(x: &Pat) -> impl Fn(&Site<'_>) -> bool + Send + Sync 
     let x = x.clone();
     move |s| {
         let (from, middle) = (s.var_ty(&x).map(|t| t.dtype), s.inner::<Cast>().map(|c| c.to));
-        matches!((from, middle), (Some(f), Some(m)) if widens(f, m))
+        // Integers wrap on the way to integers, floats saturate.
+        let saturates = |f: DType, m: DType| f.is_int() && m.is_float() && s.ty.dtype.is_int();
+        matches!((from, middle), (Some(f), Some(m)) if widens(f, m) && !saturates(f, m))
     }
 }
 

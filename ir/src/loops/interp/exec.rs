@@ -17,7 +17,7 @@ pub(super) struct Failure {
     pub stmt: Option<u32>,
     pub task: i64,
     pub thread: u32,
-    pub kind: ErrorKind,
+    pub kind: Box<ErrorKind>,
 }
 
 /// Why execution leaves the kernel.
@@ -122,10 +122,10 @@ impl<'k> Machine<'k> {
         let all: Vec<u32> = (0..self.threads).collect();
         for task in 0..self.program.tasks {
             self.begin_task(task);
-            match self.block(&self.program.code, &all) {
+            match self.burn().and_then(|()| self.block(&self.program.code, &all)) {
                 Ok(()) => {}
                 Err(Stop::Status(s)) => return Ok(s),
-                Err(Stop::Error { stmt, thread, kind }) => return Err(Failure { stmt, task, thread, kind: *kind }),
+                Err(Stop::Error { stmt, thread, kind }) => return Err(Failure { stmt, task, thread, kind }),
             }
         }
         Ok(0)
@@ -164,13 +164,15 @@ impl<'k> Machine<'k> {
         (mem.base + mem.per_thread * t as usize, t as usize * self.words)
     }
 
+    /// Pays for a statement, an iteration or a task.
+    fn burn(&mut self) -> Result<(), Stop> {
+        self.fuel = self.fuel.checked_sub(1).ok_or_else(|| at(0)(ErrorKind::OutOfFuel))?;
+        Ok(())
+    }
+
     fn block(&mut self, code: &Code, active: &[u32]) -> Result<(), Stop> {
         for (nth, op) in &code.ops {
-            self.fuel = match self.fuel.checked_sub(1) {
-                Some(f) => f,
-                None => return Err(Stop::Error { stmt: Some(*nth), thread: 0, kind: Box::new(ErrorKind::OutOfFuel) }),
-            };
-            self.op(op, active).map_err(|stop| match stop {
+            self.burn().and_then(|()| self.op(op, active)).map_err(|stop| match stop {
                 Stop::Error { stmt: None, thread, kind } => Stop::Error { stmt: Some(*nth), thread, kind },
                 other => other,
             })?;
@@ -180,7 +182,11 @@ impl<'k> Machine<'k> {
 
     /// Calls `f` with the position of the result and of each operand, for all elements.
     #[inline]
-    fn each<const N: usize>(size: Extents, operands: [Operand; N], mut f: impl FnMut(usize, [usize; N]) -> Result<(), Stop>) -> Result<(), Stop> {
+    fn each<const N: usize>(
+        size: Extents,
+        operands: [Operand; N],
+        mut f: impl FnMut(usize, [usize; N]) -> Result<(), Stop>,
+    ) -> Result<(), Stop> {
         if size.rows == 1 && size.lanes == 1 {
             return f(0, operands.map(|o| o.at));
         }
@@ -476,7 +482,7 @@ impl<'k> Machine<'k> {
         let reg = |t: u32, r: Reg| t as usize * self.words + r;
         for &t in active {
             let trips = trip_count(self.regs[reg(t, l.lo)] as i64, self.regs[reg(t, l.hi)] as i64, l.step);
-            if trips % u64::from(l.unroll) != 0 {
+            if !trips.is_multiple_of(u64::from(l.unroll)) {
                 return Err(at(t)(ErrorKind::Unroll { trips, unroll: l.unroll }));
             }
         }
@@ -519,6 +525,7 @@ impl<'k> Machine<'k> {
             if now.is_empty() {
                 return Ok(());
             }
+            self.burn()?;
             self.block(&l.body, now)?;
             self.moves(&l.next, now);
             for &t in now {
@@ -561,7 +568,7 @@ impl<'k> Machine<'k> {
         for threads in active.chunks(group) {
             let first = threads[0];
             let together = threads.len() == group && threads.iter().enumerate().all(|(i, &t)| t == first + i as u32);
-            if !together || first as usize % group != 0 {
+            if !together || !(first as usize).is_multiple_of(group) {
                 return Err(at(first)(ErrorKind::Divergent("warp")));
             }
             let mut matrices = [vec![0.0; m * n], vec![0.0; m * k], vec![0.0; k * n]];

@@ -38,7 +38,13 @@ impl Context {
     /// A parallel loop starts inside the open ones; its iterations get numbers that no earlier loop's have.
     pub fn open(&mut self) {
         let first = self.spent.get(self.levels.len()).copied().unwrap_or(0);
-        self.levels.push(Concurrent { party: Party::Iteration, base: first, current: first, next: first + 1, on: true });
+        self.levels.push(Concurrent {
+            party: Party::Iteration,
+            base: first,
+            current: first,
+            next: first + 1,
+            on: true,
+        });
     }
 
     /// The innermost parallel loop ends.

@@ -95,13 +95,13 @@ impl Parser<'_, '_> {
             "barrier" => return effect(Inst::Barrier),
             "call_tile" => return effect(self.call_tile()?),
             "check" => return effect(Inst::Check { ok: self.value()?, status: self.comma_number("a status")? }),
-            other => return self.from_vocabulary(other, at),
+            other => return self.vocabulary(other, at),
         };
         Ok((inst, Results::Stated))
     }
 
     /// Instructions whose opcodes come from the tables of scalar operations and intrinsics.
-    fn from_vocabulary(&mut self, opcode: &str, at: ParseError) -> Result<(Inst, Results), ParseError> {
+    fn vocabulary(&mut self, opcode: &str, at: ParseError) -> Result<(Inst, Results), ParseError> {
         if let Some(op) = UnaryOp::from_name(opcode) {
             return Ok((Inst::Unary(op, self.value()?), Results::Stated));
         }
@@ -195,7 +195,8 @@ impl Parser<'_, '_> {
         let depth = self.value()?;
         self.c.expect(',')?;
         let (b, b_offset) = self.offset()?;
-        let call = CallTile { rows, lanes, a, a_offsets, tap_offsets, taps, depth, b, b_offset, out, accumulate, valid_rows };
+        let call =
+            CallTile { rows, lanes, a, a_offsets, tap_offsets, taps, depth, b, b_offset, out, accumulate, valid_rows };
         Ok(Inst::CallTile(Box::new(call)))
     }
 }

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::str::FromStr;
 
 use super::ParseError;
-use super::dim::Cursor;
+use super::cursor::Cursor;
 use super::lexer::Token;
 use crate::loops::inst::{Block, Carried, For, Inst, LoopKind, Stmt, Ty, V};
 use crate::loops::layout::LayoutAxis;
@@ -134,7 +134,9 @@ impl Parser<'_, '_> {
     fn buffer(&mut self) -> Result<(), ParseError> {
         self.out.buffer_lines.push(self.c.peek.line);
         self.c.expect_word("buffer")?;
-        let Token::Buffer(name) = self.c.peek.token.clone() else { return Err(self.c.expected("the buffer's `@name`")) };
+        let Token::Buffer(name) = self.c.peek.token.clone() else {
+            return Err(self.c.expected("the buffer's `@name`"));
+        };
         if self.buffers.contains_key(&name) {
             return Err(self.c.error(format!("`@{name}` is already declared")));
         }

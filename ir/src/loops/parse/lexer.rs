@@ -41,8 +41,8 @@ pub(super) struct Spanned {
     pub token: Token,
     pub line: usize,
     pub column: usize,
-    /// Byte offset after its last character.
-    pub end: usize,
+    /// Byte offset of its first character.
+    at: usize,
 }
 
 /// A cursor over text. Comments run from `//` to the end of the line.
@@ -59,7 +59,26 @@ impl<'a> Lexer<'a> {
         Lexer { text, at: 0, line: 1, column: 1 }
     }
 
-    fn rest(&self) -> &'a str {
+    /// A lexer that stands before a token.
+    pub fn back_to(&self, token: &Spanned) -> Lexer<'a> {
+        Lexer { text: self.text, at: token.at, line: token.line, column: token.column }
+    }
+
+    /// Goes on by some bytes (to the next character, if they end within one).
+    pub fn skip(&mut self, bytes: usize) {
+        let to = self.at.saturating_add(bytes).min(self.text.len());
+        while self.at < to {
+            self.bump();
+        }
+    }
+
+    /// An error at the place where the lexer stands.
+    pub fn error(&self, message: String) -> ParseError {
+        ParseError { line: self.line, column: self.column, message }
+    }
+
+    /// The text from here on.
+    pub fn rest(&self) -> &'a str {
         self.text.get(self.at..).unwrap_or_default()
     }
 
@@ -96,7 +115,7 @@ impl<'a> Lexer<'a> {
             }
             self.take_while(|c| c != '\n');
         }
-        let (line, column) = (self.line, self.column);
+        let (line, column, at) = (self.line, self.column, self.at);
         let error = |message: String| ParseError { line, column, message };
         let name = |c: char| c.is_ascii_alphanumeric() || c == '_';
         let token = match self.peek() {
@@ -119,7 +138,7 @@ impl<'a> Lexer<'a> {
             }
             Some(c) => return Err(error(format!("unexpected character {c:?}"))),
         };
-        Ok(Spanned { token, line, column, end: self.at })
+        Ok(Spanned { token, line, column, at })
     }
 
     fn number(&mut self) -> Result<Token, String> {

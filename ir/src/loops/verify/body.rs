@@ -7,7 +7,13 @@ use crate::{DType, loops};
 
 pub(super) fn check(v: &mut Verifier<'_>) {
     let uses = reduction::Uses::of(v.kernel);
-    let mut w = Walk { defined: vec![false; v.kernel.types.len()], visible: vec![false; v.kernel.types.len()], next: 0, uses, v };
+    let mut w = Walk {
+        defined: vec![false; v.kernel.types.len()],
+        visible: vec![false; v.kernel.types.len()],
+        next: 0,
+        uses,
+        v,
+    };
     let body = &w.v.kernel.body;
     w.block(body);
     if !body.yields.is_empty() {
@@ -109,7 +115,11 @@ impl<'a> Walk<'_, 'a> {
         });
         for (i, c) in l.carried.iter().enumerate() {
             let init = known(c.init);
-            let others = [("inner", Some(c.inner)), ("yielded", l.body.yields.get(i).copied()), ("final", s.results.get(i).copied())];
+            let others = [
+                ("inner", Some(c.inner)),
+                ("yielded", l.body.yields.get(i).copied()),
+                ("final", s.results.get(i).copied()),
+            ];
             for (what, other) in others {
                 if let (Some(a), Some(b)) = (init, other.and_then(known)) {
                     v.require(a == b, "K23", || format!("carried value {i} starts as {a}, its {what} value is {b}"));
@@ -119,7 +129,9 @@ impl<'a> Walk<'_, 'a> {
                 let takes = |op: crate::scalar::ReduceOp| init.is_none_or(|t| op.accepts(t.elem));
                 let ok = c.combine.is_some_and(takes);
                 v.require(ok, "K24", || match c.combine {
-                    Some(op) => format!("carried value {i}: {op} does not take {}", init.map_or(DType::Bool, |t| t.elem)),
+                    Some(op) => {
+                        format!("carried value {i}: {op} does not take {}", init.map_or(DType::Bool, |t| t.elem))
+                    }
                     None => format!("carried value {i} has no combiner"),
                 });
             }

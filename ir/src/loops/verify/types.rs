@@ -32,8 +32,16 @@ pub(super) fn check(v: &mut Verifier<'_>, s: &Stmt) {
     };
     match &s.inst {
         // Instructions whose result type is stated need one before they can be checked.
-        Inst::ConstFloat(_) | Inst::ConstInt(_) | Inst::IotaLanes | Inst::IotaRows | Inst::Cast(_) | Inst::Bitcast(_)
-        | Inst::Splat(_) | Inst::Slice(..) | Inst::Load { .. } | Inst::Gather { .. }
+        Inst::ConstFloat(_)
+        | Inst::ConstInt(_)
+        | Inst::IotaLanes
+        | Inst::IotaRows
+        | Inst::Cast(_)
+        | Inst::Bitcast(_)
+        | Inst::Splat(_)
+        | Inst::Slice(..)
+        | Inst::Load { .. }
+        | Inst::Gather { .. }
             if stated.is_none() =>
         {
             results(v, 1);
@@ -51,7 +59,10 @@ pub(super) fn check(v: &mut Verifier<'_>, s: &Stmt) {
         }
         Gives::Value(ty) => {
             if results(v, 1) && stated != Some(ty) {
-                v.fail("K15", format!("the result is {ty}, stated {}", stated.map_or("nothing".into(), |t| t.to_string())));
+                v.fail(
+                    "K15",
+                    format!("the result is {ty}, stated {}", stated.map_or("nothing".into(), |t| t.to_string())),
+                );
             }
         }
         Gives::Values(types) => {
@@ -71,11 +82,13 @@ fn exists_at(inst: &Inst, level: Level) -> bool {
     use Inst::*;
     let scheduled_or_machine = level != Level::Nest;
     match inst {
-        Sym(_) | Splat(_) | Gather { .. } | Scatter { .. } | Prefetch { .. } => level == Level::Machine,
+        Sym(_) | Gather { .. } | Scatter { .. } | Prefetch { .. } => level == Level::Machine,
         Dim(_) => level != Level::Machine,
         IotaRows => level == Level::Scheduled,
         ReduceInto { .. } => level == Level::Nest,
-        Thread(_) | IotaLanes | Extract(..) | Insert(..) | Slice(..) | ReduceLanes(..) => scheduled_or_machine,
+        Thread(_) | IotaLanes | Splat(_) | Extract(..) | Insert(..) | Slice(..) | ReduceLanes(..) => {
+            scheduled_or_machine
+        }
         Mma(..) | WarpXor(..) | AsyncCopy { .. } | AsyncCommit | AsyncWait(_) | Barrier => scheduled_or_machine,
         CallTile(_) => scheduled_or_machine,
         ConstFloat(_) | ConstInt(_) | Task | Unary(..) | Binary(..) | Compare(..) | Select(..) | Fma(..) => true,
@@ -195,8 +208,11 @@ impl<'a> Rules<'_, 'a> {
             }
             Splat(x) => {
                 let t = self.ty(*x);
-                self.require(t.is_scalar(), "K21", || format!("the splat value has type {t}"));
-                Gives::Value(Ty { elem: t.elem, rows: 1, lanes: stated.lanes })
+                let scheduled = self.v.kernel.level == Level::Scheduled;
+                let fits = |n: u16, of: u16| n == 1 || (scheduled && n == of);
+                let ok = fits(t.rows, stated.rows) && fits(t.lanes, stated.lanes);
+                self.require(ok, "K14", || format!("{t} does not fill {stated}"));
+                Gives::Value(stated.with_elem(t.elem))
             }
             Extract(x, lane) => Gives::Value(Ty::scalar(self.lane(*x, *lane, 1)?.elem)),
             Insert(x, y, lane) => {
@@ -295,7 +311,9 @@ impl<'a> Rules<'_, 'a> {
                     // A private operand holds at least this many elements.
                     let holds = |n| b.space == Space::Private && b.layout.size.as_const().is_some_and(|s| s >= n);
                     let ok = b.dtype == dtype && private.is_none_or(holds);
-                    self.require(ok, "K33", || format!("@{} is {} {} of {}", b.name, b.space.name(), b.dtype, b.layout.size));
+                    self.require(ok, "K33", || {
+                        format!("@{} is {} {} of {}", b.name, b.space.name(), b.dtype, b.layout.size)
+                    });
                 }
                 self.require(tile > 0, "K33", || "the tile is empty".into());
                 Gives::Nothing

@@ -174,7 +174,7 @@ fn prepare(b: &mut Builder, mut x: Value, mut labels: Vec<u8>, keep: impl Fn(u8)
     }
     let axes: Vec<usize> = (0..labels.len()).filter(|&i| !keep(labels[i])).collect();
     if !axes.is_empty() {
-        labels = labels.into_iter().filter(|&l| keep(l)).collect();
+        labels.retain(|&l| keep(l));
         x = b.push(Reduce { op: ReduceOp::Sum, axes, keep_dims: false }, &[x])?;
     }
     Ok((x, labels))

@@ -22,8 +22,8 @@ fn reduce(cx: &mut TfCx<'_>, op: ReduceOp) -> Result<Vec<Value>> {
     if reduce.axes.is_empty() { Ok(vec![x]) } else { Ok(vec![cx.b.push(reduce, &[x])?]) }
 }
 
-/// The mean over axes. As TensorFlow's kernel, narrow floats are averaged in f32 and integers in 64 bits, where the
-/// quotient truncates.
+/// The mean over axes. Narrow floats are averaged in f32, so that the sum keeps its range and precision; integers, as in
+/// TensorFlow's kernel, in 64 bits, where the quotient truncates.
 pub(crate) fn mean(b: &mut Builder, x: Value, axes: &[usize], keep_dims: bool) -> Result<Value> {
     let ty = b.ty(x).clone();
     let wide = match ty.dtype {

@@ -2,7 +2,8 @@
 //!
 //! Constraints: C1 one operand; C2 it has at least one axis; C3 integers or floats; C4 k is between 0 and the extent.
 //!
-//! Equal elements stand in the order of their indices. NaN stands after every number.
+//! Equal elements stand in the order of their indices. NaN stands after every number, which is a total order; TensorFlow's kernel
+//! places NaN by the path its heap takes.
 
 use std::any::Any;
 use std::cmp::Ordering;

@@ -184,7 +184,7 @@ fn pool_elements<T: Copy + Default>(
     let channels = geometry.channels;
     let mut out = zeroed::<T>(op, &geometry.result_shape(channels))?;
     out.fill(start);
-    let mut counts = vec![0; if channels == 0 { 0 } else { out.len() / channels }];
+    let mut counts = vec![0; out.len().checked_div(channels).unwrap_or(0)];
     if channels > 0 {
         geometry.for_each(|pixel, _, at| {
             let Some(at) = at else { return };

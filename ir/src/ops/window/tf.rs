@@ -1,5 +1,7 @@
 //! TensorFlow's convolutions and pools, and the ops of their gradients.
 
+use std::slice::from_ref;
+
 use anyhow::{Result, bail};
 
 use super::{AvgPool, Conv, Pool, gradients, spread};
@@ -99,7 +101,7 @@ impl Layout {
     /// One entry an axis in this layout, as with channels last.
     fn reorder<T: Clone>(self, v: &[T]) -> Vec<T> {
         match (self, v) {
-            (Layout::First, [n, c, spatial @ ..]) => [&[n.clone()], spatial, &[c.clone()]].concat(),
+            (Layout::First, [n, c, spatial @ ..]) => [from_ref(n), spatial, from_ref(c)].concat(),
             _ => v.to_vec(),
         }
     }
