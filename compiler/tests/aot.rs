@@ -79,13 +79,26 @@ fn the_self_test_passes_with_every_backend_and_place_of_weights() {
     for backend in backends() {
         for weights in ["embed", "file", "caller"] {
             let t = tempfile::tempdir().unwrap();
-            let flags = ["--emit", "obj,header,test", "--inputs", reference.to_str().unwrap(), "--backend", backend, "--weights", weights];
+            let flags = [
+                "--emit",
+                "obj,header,test",
+                "--inputs",
+                reference.to_str().unwrap(),
+                "--backend",
+                backend,
+                "--weights",
+                weights,
+            ];
             compile(DIGITS, t.path(), "m", &flags);
             cc(t.path(), &["-O1", "m_selftest.c", "m.o", "-lm", "-o", "t"]);
             let said = tool(t.path(), "./t", &[]);
             assert!(said.contains("PASS probs: largest relative error") && said.contains("PASS m:"), "{said}");
             let weights_file = names(t.path()).into_iter().find(|n| n.contains(".weights"));
-            assert_eq!(weights_file.as_deref(), [None, Some("m.weights"), Some("m.weights.bin")][["embed", "file", "caller"].iter().position(|w| *w == weights).unwrap()]);
+            assert_eq!(
+                weights_file.as_deref(),
+                [None, Some("m.weights"), Some("m.weights.bin")]
+                    [["embed", "file", "caller"].iter().position(|w| *w == weights).unwrap()]
+            );
             if weights == "file" {
                 kiln_rt::Weights::map(&t.path().join("m.weights")).unwrap().verify().unwrap();
             }
@@ -122,7 +135,12 @@ fn every_output_type_reaches_c() {
     let reference = testdata("models/integers/ref_pairs.npz");
     for backend in backends() {
         let t = tempfile::tempdir().unwrap();
-        compile("models/integers/graph.pb", t.path(), "ints", &["--emit", "obj,header,cpp,test", "--inputs", reference.to_str().unwrap(), "--backend", backend]);
+        compile(
+            "models/integers/graph.pb",
+            t.path(),
+            "ints",
+            &["--emit", "obj,header,cpp,test", "--inputs", reference.to_str().unwrap(), "--backend", backend],
+        );
         cc(t.path(), &["ints_selftest.c", "ints.o", "-lm", "-o", "t"]);
         let said = tool(t.path(), "./t", &[]);
         assert!(said.lines().filter(|l| l.starts_with("PASS")).count() > 80 && !said.contains("FAIL"), "{said}");
@@ -145,11 +163,31 @@ fn the_headers_are_strict_c99_and_cpp17() {
     let t = tempfile::tempdir().unwrap();
     for (weights, class) in [("embed", "a::b::Net"), ("file", "Net"), ("caller", "kiln::Net")] {
         compile(DIGITS, t.path(), "m", &["--weights", weights, "--cpp-class", class, "--batch", "2"]);
-        std::fs::write(t.path().join("h.c"), "#include \"m.h\"\nint main(void) { return (int)M_IMAGE_ELEMS == 2 * 784 ? 0 : 1; }\n").unwrap();
+        std::fs::write(
+            t.path().join("h.c"),
+            "#include \"m.h\"\nint main(void) { return (int)M_IMAGE_ELEMS == 2 * 784 ? 0 : 1; }\n",
+        )
+        .unwrap();
         cc(t.path(), &["h.c", "m.o", "-lm", "-o", "h"]);
         tool(t.path(), "./h", &[]);
-        std::fs::write(t.path().join("h.cpp"), format!("#include \"m.hpp\"\nusing Model = {class};\nint main() {{ return sizeof(Model) > 0 ? 0 : 1; }}\n")).unwrap();
-        let flags = ["-std=c++17", "-Wall", "-Wextra", "-Werror", "-pedantic", "-fno-exceptions", "-I.", "h.cpp", "m.o", "-o", "hpp"];
+        std::fs::write(
+            t.path().join("h.cpp"),
+            format!("#include \"m.hpp\"\nusing Model = {class};\nint main() {{ return sizeof(Model) > 0 ? 0 : 1; }}\n"),
+        )
+        .unwrap();
+        let flags = [
+            "-std=c++17",
+            "-Wall",
+            "-Wextra",
+            "-Werror",
+            "-pedantic",
+            "-fno-exceptions",
+            "-I.",
+            "h.cpp",
+            "m.o",
+            "-o",
+            "hpp",
+        ];
         tool(t.path(), "c++", &flags);
         let lines = cc(t.path(), &["-E", "h.c"]).lines().filter(|l| !l.starts_with('#')).count();
         assert!(lines < 400, "{lines} preprocessed lines");
@@ -164,7 +202,18 @@ fn the_cpp_and_rust_wrappers_give_tensorflows_outputs() {
         let images = images.to_str().unwrap();
         compile(DIGITS, t.path(), "digits", &["--backend", backend, "--cpp_class", "app::Digits"]);
         let source = program("use.cpp");
-        let flags = ["-std=c++17", "-Wall", "-Wextra", "-Werror", "-I.", source.to_str().unwrap(), "digits.o", "-lm", "-o", "cpp"];
+        let flags = [
+            "-std=c++17",
+            "-Wall",
+            "-Wextra",
+            "-Werror",
+            "-I.",
+            source.to_str().unwrap(),
+            "digits.o",
+            "-lm",
+            "-o",
+            "cpp",
+        ];
         tool(t.path(), "c++", &flags);
         tool(t.path(), "./cpp", &[images, "cpp.bin"]);
         assert_close(t.path(), "cpp.bin", &want);
@@ -183,14 +232,26 @@ fn the_same_input_gives_the_same_bytes() {
     for backend in backends() {
         let (a, b) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
         for t in [&a, &b] {
-            let flags = ["--emit", "obj,staticlib,header,cpp,rust,cmake,pkgconfig,test", "--inputs", reference.to_str().unwrap(), "--weights", "file", "--backend", backend];
+            let flags = [
+                "--emit",
+                "obj,staticlib,header,cpp,rust,cmake,pkgconfig,test",
+                "--inputs",
+                reference.to_str().unwrap(),
+                "--weights",
+                "file",
+                "--backend",
+                backend,
+            ];
             compile(DIGITS, t.path(), "m", &flags);
         }
         let files = names(a.path());
         assert_eq!(files, names(b.path()));
         assert_eq!(files.len(), 9, "{files:?}");
         for f in files {
-            assert!(std::fs::read(a.path().join(&f)).unwrap() == std::fs::read(b.path().join(&f)).unwrap(), "{backend}: {f} differs");
+            assert!(
+                std::fs::read(a.path().join(&f)).unwrap() == std::fs::read(b.path().join(&f)).unwrap(),
+                "{backend}: {f} differs"
+            );
         }
     }
 }
@@ -205,7 +266,10 @@ fn objects_export_the_prefix_only_and_import_libm_at_most() {
         for line in symbols.lines() {
             let words: Vec<&str> = line.split_whitespace().collect();
             match words[..] {
-                ["U", name] => assert!(["memcpy", "memset", "memmove", "fmod", "fmodf", "floorf", "_GLOBAL_OFFSET_TABLE_"].contains(&name), "{name}"),
+                ["U", name] => assert!(
+                    ["memcpy", "memset", "memmove", "fmod", "fmodf", "floorf", "_GLOBAL_OFFSET_TABLE_"].contains(&name),
+                    "{name}"
+                ),
                 [_, _, name] => defined.push(name),
                 _ => {}
             }
@@ -232,7 +296,7 @@ fn errors_are_clear_and_leave_nothing_behind() {
         (&[digits, "-o", output, "--emit", "obj,test"], 1, "--inputs"),
         (&[digits, "-o", output, "--emit", "obj,test", "--inputs", other], 1, "image"),
         (&[digits, "-o", output, "--emit", "obj,header,test", "--batch", "3", "--inputs", good], 1, "shape"),
-        (&[ints, "-o", output, "--feed", "x,y", "--fetch", "x,int8_add"], 1, "both be called `x`"),
+        (&[ints, "-o", output, "--feed", "x,y", "--fetch", "x,int8_add", "--batch", "2"], 1, "both be called `x`"),
         (&[digits, "-o", output, "--cpp-class", "a::class"], 1, "a::class"),
         (&[digits, "-o", output, "--target-triple", "riscv64-unknown-linux-gnu"], 1, "riscv64"),
         (&[digits, "-o", output, "--max-workspace", "1000"], 1, "no upper limit"),

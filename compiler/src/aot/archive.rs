@@ -38,7 +38,9 @@ pub fn single(name: &str, object: &[u8], symbols: &[String]) -> Result<Vec<u8>> 
 }
 
 fn header(out: &mut Vec<u8>, name: &str, size: usize) -> Result<()> {
-    let size = Some(size).filter(|s| *s < 10_000_000_000).context("the object is too large for a static library: emit `obj`")?;
+    let size = Some(size)
+        .filter(|s| *s < 10_000_000_000)
+        .context("the object is too large for a static library: emit `obj`")?;
     out.extend(format!("{name:<16}{:<12}{:<6}{:<6}{:<8}{size:<10}`\n", 0, 0, 0, 644).bytes());
     Ok(())
 }

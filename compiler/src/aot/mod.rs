@@ -125,7 +125,8 @@ pub fn assemble(planned: Planned, options: &Options, reference: Option<&Arrays>)
     }
     let interface = Interface::new(&program, options, &report, layout_id)?;
     let wanted = |e| options.emit.contains(&e);
-    let object = if wanted(Emit::Obj) || wanted(Emit::Staticlib) { Some(code(&program, options, Emit::Obj)?) } else { None };
+    let object =
+        if wanted(Emit::Obj) || wanted(Emit::Staticlib) { Some(code(&program, options, Emit::Obj)?) } else { None };
     let need_object = || object.clone().context("no object was compiled");
 
     let mut files = vec![];
@@ -136,8 +137,11 @@ pub fn assemble(planned: Planned, options: &Options, reference: Option<&Arrays>)
         let (name, bytes) = match emit {
             Emit::Obj => ("%.o", need_object()?),
             Emit::Staticlib => {
-                if let Some(os) = ["darwin", "macos", "windows"].iter().find(|os| options.target.triple.contains(**os)) {
-                    bail!("--emit staticlib writes archives for ELF systems, not for {os}: emit `obj` and use its own archiver");
+                if let Some(os) = ["darwin", "macos", "windows"].iter().find(|os| options.target.triple.contains(**os))
+                {
+                    bail!(
+                        "--emit staticlib writes archives for ELF systems, not for {os}: emit `obj` and use its own archiver"
+                    );
                 }
                 ("lib%.a", archive::single(&options.file, &need_object()?, &interface.exports())?)
             }
@@ -147,7 +151,9 @@ pub fn assemble(planned: Planned, options: &Options, reference: Option<&Arrays>)
             Emit::Cmake => ("%.cmake", link::cmake(&interface).into_bytes()),
             Emit::Pkgconfig => ("%.pc", link::pkg_config(&interface).into_bytes()),
             Emit::Test => {
-                let arrays = reference.context("--emit test needs the arrays `in:NAME` and `out:NAME`: give them with --inputs FILE.npz")?;
+                let arrays = reference.context(
+                    "--emit test needs the arrays `in:NAME` and `out:NAME`: give them with --inputs FILE.npz",
+                )?;
                 ("%_selftest.c", selftest::print(&interface, &program, arrays)?.into_bytes())
             }
             Emit::Ir => ("%.ll", code(&program, options, Emit::Ir)?),
@@ -179,7 +185,8 @@ fn code(program: &Program, options: &Options, emit: Emit) -> Result<Vec<u8>> {
                 Emit::Asm => llvm::Emit::Asm,
                 _ => llvm::Emit::Obj,
             };
-            let llvm_options = llvm::Options { opt_level: options.opt, math_fast: options.math_fast, emit, ..Default::default() };
+            let llvm_options =
+                llvm::Options { opt_level: options.opt, math_fast: options.math_fast, emit, ..Default::default() };
             llvm::compile_object(program, &options.target, &llvm_options)
         }
         #[cfg(feature = "cranelift")]

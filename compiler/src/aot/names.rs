@@ -95,9 +95,14 @@ impl Class {
 pub fn prefix_of(file: &str) -> Result<String> {
     let prefix = identifier(file);
     if prefix == "kiln" || prefix.starts_with("kiln_") {
-        bail!("the prefix `{prefix}` belongs to Kiln's runtime: choose another file name, or a prefix with --entry-point");
+        bail!(
+            "the prefix `{prefix}` belongs to Kiln's runtime: choose another file name, or a prefix with --entry-point"
+        );
     }
-    ensure!(prefix.chars().any(|c| c.is_ascii_alphanumeric()), "`{file}` has no letter that a symbol could be named with");
+    ensure!(
+        prefix.chars().any(|c| c.is_ascii_alphanumeric()),
+        "`{file}` has no letter that a symbol could be named with"
+    );
     Ok(prefix)
 }
 
@@ -138,7 +143,12 @@ impl<'a> Interface<'a> {
     ///
     /// # Errors
     /// Equal identifiers, and element types that C has not; the message names the ports.
-    pub fn new(program: &'a Program, options: &'a Options, report: &'a Report, layout_id: u64) -> Result<Interface<'a>> {
+    pub fn new(
+        program: &'a Program,
+        options: &'a Options,
+        report: &'a Report,
+        layout_id: u64,
+    ) -> Result<Interface<'a>> {
         let mut claims = Claims::default();
         let upper = options.prefix.to_ascii_uppercase();
         for fixed in ["INPUTS", "OUTPUTS", "WORKSPACE_BYTES", "WEIGHTS_BYTES", "WEIGHTS_LAYOUT_ID", "H", "HPP"] {
@@ -164,7 +174,8 @@ impl<'a> Interface<'a> {
                 claims.member(&ident, &what)?;
                 claims.r#macro(&format!("{upper}_ELEMS"), &what)?;
                 claims.r#macro(&format!("{}_{upper}", kind.to_ascii_uppercase()), &what)?;
-                let ty = types::of(port.dtype).ok_or_else(|| anyhow!("{what} holds {}, which C has no type for", port.dtype))?;
+                let ty = types::of(port.dtype)
+                    .ok_or_else(|| anyhow!("{what} holds {}, which C has no type for", port.dtype))?;
                 all.push(Named { port, ident, upper, ty });
             }
             Ok(all)
@@ -245,7 +256,9 @@ pub fn c_string(text: &str) -> String {
     let mut out = String::new();
     for b in text.bytes() {
         match b {
-            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b' ' | b'_' | b'-' | b'.' | b'/' | b':' | b'(' | b')' => out.push(b.into()),
+            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b' ' | b'_' | b'-' | b'.' | b'/' | b':' | b'(' | b')' => {
+                out.push(b.into())
+            }
             _ => out.push_str(&format!("\\{b:03o}")),
         }
     }
@@ -273,7 +286,9 @@ fn claim(taken: &mut HashMap<String, String>, name: String, what: &str) -> Resul
     match taken.insert(name.clone(), what.to_string()) {
         None => Ok(()),
         Some(other) => {
-            bail!("{other} and {what} would both be called `{name}` in C: name the feeds and fetches apart in a --config file")
+            bail!(
+                "{other} and {what} would both be called `{name}` in C: name the feeds and fetches apart in a --config file"
+            )
         }
     }
 }

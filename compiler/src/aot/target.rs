@@ -61,7 +61,9 @@ pub fn resolve(backend: Backend, words: &Words) -> Result<Target> {
     let arch = match triple.split('-').next().unwrap_or_default() {
         "x86_64" | "amd64" => Arch::X86_64,
         "aarch64" | "arm64" => Arch::Aarch64,
-        other => bail!("--target-triple `{triple}`: there is no code generator for `{other}`; Kiln compiles for x86_64 and aarch64"),
+        other => bail!(
+            "--target-triple `{triple}`: there is no code generator for `{other}`; Kiln compiles for x86_64 and aarch64"
+        ),
     };
     let native = match words.cpu.as_deref() {
         None => words.triple.is_none() || triple == host.triple,
@@ -100,7 +102,10 @@ fn named(arch: Arch, triple: String, cpu: Option<&str>, backend: Backend) -> Res
     };
     let Some(level) = level else {
         let known: Vec<&str> = if arch == Arch::Aarch64 { vec![ARM] } else { X86.iter().map(|r| r.1).collect() };
-        bail!("--target-cpu `{cpu}` is not known for `{triple}`: name a level and --target-features, or one of {}", known.join(" "));
+        bail!(
+            "--target-cpu `{cpu}` is not known for `{triple}`: name a level and --target-features, or one of {}",
+            known.join(" ")
+        );
     };
     let mut target = Target {
         arch,
@@ -159,7 +164,10 @@ fn apply(target: &mut Target, features: &str) -> Result<()> {
     }
     // All four make the registers and operations that schedules count on.
     let has = |f: &str| target.features.split(',').any(|x| x.strip_prefix('+') == Some(f));
-    if target.arch == Arch::X86_64 && ["avx512f", "avx512bw", "avx512dq", "avx512vl"].iter().all(|f| has(f)) && target.fma {
+    if target.arch == Arch::X86_64
+        && ["avx512f", "avx512bw", "avx512dq", "avx512vl"].iter().all(|f| has(f))
+        && target.fma
+    {
         let lost = ["-avx512f", "-avx512bw", "-avx512dq", "-avx512vl", "-avx2", "-avx"];
         if !target.features.split(',').any(|f| lost.contains(&f)) {
             set_level(target, Level::Avx512);

@@ -83,7 +83,10 @@ pub fn main(args: &Args) -> Result<()> {
     // Before the work: what cannot end well.
     ensure!(folder.is_dir(), "the folder {} does not exist", folder.display());
     let wants_test = options.emit.contains(&Emit::Test);
-    ensure!(!wants_test || args.inputs.is_some(), "--emit test needs the arrays `in:NAME` and `out:NAME`: give them with --inputs FILE.npz");
+    ensure!(
+        !wants_test || args.inputs.is_some(),
+        "--emit test needs the arrays `in:NAME` and `out:NAME`: give them with --inputs FILE.npz"
+    );
     ensure!(wants_test || args.inputs.is_none(), "--inputs is for the self-test: add `test` to --emit");
     let reference = args.inputs.as_deref().map(crate::npz::read).transpose()?;
 
@@ -152,7 +155,8 @@ fn options(args: &Args) -> Result<(PathBuf, Options)> {
     if let Some(c) = file.chars().find(|c| !(c.is_alphanumeric() || "-_.+".contains(*c))) {
         bail!("-o {}: the file name holds `{c}`; use letters, digits, - _ . +", args.output.display());
     }
-    let folder = args.output.parent().filter(|p| !p.as_os_str().is_empty()).map_or_else(|| PathBuf::from("."), PathBuf::from);
+    let folder =
+        args.output.parent().filter(|p| !p.as_os_str().is_empty()).map_or_else(|| PathBuf::from("."), PathBuf::from);
     let prefix = match &args.entry_point {
         Some(p) => {
             let prefix = prefix_of(p)?;
@@ -191,7 +195,10 @@ fn check_workspace(module: &kiln_ir::Module, artifact: &aot::Artifact, limit: u6
     match artifact.report.workspace.eval(&largest) {
         Some(n) if u64::try_from(n).is_ok_and(|n| n <= limit) => Ok(()),
         Some(n) => bail!("the model needs {n} bytes of workspace, more than --max-workspace {limit}: lower --batch"),
-        None => bail!("the workspace ({} bytes) has no upper limit: bound the sizes, as in --batch 1..8", artifact.report.workspace),
+        None => bail!(
+            "the workspace ({} bytes) has no upper limit: bound the sizes, as in --batch 1..8",
+            artifact.report.workspace
+        ),
     }
 }
 

@@ -141,7 +141,11 @@ fn cuda() -> Found {
     let device = kiln_codegen::ptx::cuda::Device::open(0).and_then(|d| Ok((d.description()?, d.driver_version()?)));
     match device {
         Ok(((name, (major, minor)), driver)) => {
-            let detail = format!("{name}, compute capability {major}.{minor}, driver API {}.{}", driver / 1000, driver % 1000 / 10);
+            let detail = format!(
+                "{name}, compute capability {major}.{minor}, driver API {}.{}",
+                driver / 1000,
+                driver % 1000 / 10
+            );
             Found { built_in: true, available: true, detail }
         }
         Err(e) => Found { built_in: true, available: false, detail: format!("{e:#}") },
@@ -184,7 +188,8 @@ fn print(f: &Facts) {
     let cores = c.cores.map_or(String::new(), |n| format!(", {n} cores"));
     println!("cpu        {} {}, {} logical{cores}", c.arch, c.model.as_deref().unwrap_or("(unnamed)"), c.logical_cpus);
     println!("           {}", c.features.join(" "));
-    let caches: Vec<String> = c.caches.iter().map(|c| format!("L{} {} {} KiB", c.level, c.kind, c.bytes / 1024)).collect();
+    let caches: Vec<String> =
+        c.caches.iter().map(|c| format!("L{} {} {} KiB", c.level, c.kind, c.bytes / 1024)).collect();
     println!("           {}", caches.join(", "));
     for b in &f.backends {
         let state = match (b.built_in, &b.version) {

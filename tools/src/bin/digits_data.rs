@@ -10,7 +10,9 @@ fn main() -> Result<()> {
     let args: Vec<String> = std::env::args().collect();
     let [_, npz, folder] = &args[..] else { bail!("usage: digits_data DIGITS.npz FOLDER") };
     let arrays = kiln::npz::read(Path::new(npz))?;
-    let find = |name: &str| arrays.iter().find(|a| a.0 == name).map(|a| &a.1).with_context(|| format!("{npz} has no `{name}`"));
+    let find = |name: &str| {
+        arrays.iter().find(|a| a.0 == name).map(|a| &a.1).with_context(|| format!("{npz} has no `{name}`"))
+    };
     let (images, labels) = (find("images")?, find("labels")?);
     let images = images.as_slice::<u8>().context("`images` does not hold u8")?;
     let labels = labels.as_slice::<u8>().context("`labels` does not hold u8")?;
