@@ -195,4 +195,3 @@ impl std::fmt::Debug for Lower {
         })
     }
 }
-

@@ -167,14 +167,21 @@ fn visit(f: &Function, cluster: &Cluster, v: Value, map: &[Option<usize>], glue:
             for &x in &node.inputs {
                 let from = &f.ty(x).shape;
                 let m: Vec<_> = (0..from.len())
-                    .map(|i| if from[i].is(1) && !to[i + to.len() - from.len()].is(1) { None } else { map[i + to.len() - from.len()] })
+                    .map(|i| {
+                        if from[i].is(1) && !to[i + to.len() - from.len()].is(1) {
+                            None
+                        } else {
+                            map[i + to.len() - from.len()]
+                        }
+                    })
                     .collect();
                 visit(f, cluster, x, &m, glue, seen);
             }
         }
         Lower::Contract(spec) => {
             for (labels, &x) in [&spec.lhs, &spec.rhs].into_iter().zip(&node.inputs) {
-                let m: Vec<_> = labels.iter().map(|l| spec.out.iter().position(|o| o == l).and_then(|p| map[p])).collect();
+                let m: Vec<_> =
+                    labels.iter().map(|l| spec.out.iter().position(|o| o == l).and_then(|p| map[p])).collect();
                 // Axes that an operand lacks altogether do not keep others apart; those that it has must be adjacent.
                 let mut own = vec![true; glue.len()];
                 visit(f, cluster, x, &m, &mut own, &mut HashSet::new());
@@ -198,4 +205,3 @@ fn visit(f: &Function, cluster: &Cluster, v: Value, map: &[Option<usize>], glue:
         _ => separate(glue, map),
     }
 }
-

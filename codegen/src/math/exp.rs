@@ -155,7 +155,8 @@ pub(super) fn quarter_exp(e: &mut Emit, x: V) -> V {
 
 /// e^x - 1.
 pub(super) fn expm1(e: &mut Emit, x: V) -> V {
-    let (below, above, tiny) = if e.elem() == DType::F32 { (-18.0, 89.0, 2f64.powi(-25)) } else { (-38.0, 710.0, 2f64.powi(-54)) };
+    let (below, above, tiny) =
+        if e.elem() == DType::F32 { (-18.0, 89.0, 2f64.powi(-25)) } else { (-38.0, 710.0, 2f64.powi(-54)) };
     let t = e.max_c(x, below);
     let t = e.min_c(t, above);
     let h = scaled_expm1(e, t, 1);

@@ -22,16 +22,8 @@ const STIRLING: [f64; 8] = [
 ];
 
 /// B_2k / 2k, k from 1 on.
-const DIGAMMA: [f64; 8] = [
-    1.0 / 12.0,
-    -1.0 / 120.0,
-    1.0 / 252.0,
-    -1.0 / 240.0,
-    1.0 / 132.0,
-    -691.0 / 32_760.0,
-    1.0 / 12.0,
-    -3617.0 / 8160.0,
-];
+const DIGAMMA: [f64; 8] =
+    [1.0 / 12.0, -1.0 / 120.0, 1.0 / 252.0, -1.0 / 240.0, 1.0 / 132.0, -691.0 / 32_760.0, 1.0 / 12.0, -3617.0 / 8160.0];
 
 /// Arguments below are shifted up before an asymptotic series is used.
 const SHIFT: usize = 8;

@@ -22,7 +22,11 @@ pub(super) struct Parts {
 pub(super) fn parts(e: &mut Emit, x: V) -> Parts {
     let f = e.format();
     let bits = e.bits(x);
-    let root = if e.elem() == DType::F32 { i64::from(std::f32::consts::FRAC_1_SQRT_2.to_bits()) } else { std::f64::consts::FRAC_1_SQRT_2.to_bits() as i64 };
+    let root = if e.elem() == DType::F32 {
+        i64::from(std::f32::consts::FRAC_1_SQRT_2.to_bits())
+    } else {
+        std::f64::consts::FRAC_1_SQRT_2.to_bits() as i64
+    };
     // Subtracting sqrt(1/2)'s bits moves the step of the exponent field from 1 to sqrt(1/2).
     let field_mask = e.i(!((1i64 << f.mantissa) - 1));
     let offset = e.i(root);

@@ -61,7 +61,19 @@ fn is_machine_unary(op: UnaryOp, d: DType) -> bool {
         Class::Signed | Class::Unsigned => matches!(op, Neg | Abs | Sign | BitNot | PopCount | Square),
         Class::Float => matches!(
             op,
-            Neg | Abs | Sign | Floor | Ceil | Rint | Trunc | Sqrt | Rsqrt | Reciprocal | Square | IsNan | IsInf | IsFinite
+            Neg | Abs
+                | Sign
+                | Floor
+                | Ceil
+                | Rint
+                | Trunc
+                | Sqrt
+                | Rsqrt
+                | Reciprocal
+                | Square
+                | IsNan
+                | IsInf
+                | IsFinite
         ),
         _ => false,
     }
@@ -73,7 +85,20 @@ fn is_machine_binary(op: BinaryOp, d: DType) -> bool {
         Class::Bool => matches!(op, And | Or | Xor),
         Class::Signed | Class::Unsigned => matches!(
             op,
-            Add | Sub | Mul | Div | FloorDiv | FloorMod | TruncMod | Max | Min | SquaredDifference | BitAnd | BitOr | BitXor | Shl | Shr
+            Add | Sub
+                | Mul
+                | Div
+                | FloorDiv
+                | FloorMod
+                | TruncMod
+                | Max
+                | Min
+                | SquaredDifference
+                | BitAnd
+                | BitOr
+                | BitXor
+                | Shl
+                | Shr
         ),
         // TensorFlow rounds the quotient and the difference of its 16-bit types before it goes on.
         Class::Float if is_half(d) => {
@@ -81,7 +106,18 @@ fn is_machine_binary(op: BinaryOp, d: DType) -> bool {
         }
         Class::Float => matches!(
             op,
-            Add | Sub | Mul | Div | Max | Min | FloorDiv | FloorMod | TruncMod | DivNoNan | MulNoNan | Xdivy | SquaredDifference
+            Add | Sub
+                | Mul
+                | Div
+                | Max
+                | Min
+                | FloorDiv
+                | FloorMod
+                | TruncMod
+                | DivNoNan
+                | MulNoNan
+                | Xdivy
+                | SquaredDifference
         ),
         _ => false,
     }

@@ -141,7 +141,8 @@ impl Emit<'_> {
 pub(super) fn integer(b: &mut KernelBuilder, x: V, y: V) -> Result<V> {
     let d = b.ty(x).elem;
     let bits = 8 * d.size() - usize::from(d.is_signed());
-    let (zero, one) = (b.push_hoisted(Ty::scalar(d), Inst::ConstInt(0)), b.push_hoisted(Ty::scalar(d), Inst::ConstInt(1)));
+    let (zero, one) =
+        (b.push_hoisted(Ty::scalar(d), Inst::ConstInt(0)), b.push_hoisted(Ty::scalar(d), Inst::ConstInt(1)));
     let (mut base, mut rest, mut r) = (x, b.binary(BinaryOp::Max, y, zero), one);
     for step in 0..bits {
         let bit = b.binary(BinaryOp::BitAnd, rest, one);

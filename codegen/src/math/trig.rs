@@ -10,7 +10,9 @@ use kiln_ir::loops::V;
 use kiln_ir::scalar::{BinaryOp, CompareOp, UnaryOp};
 
 use super::emit::Emit;
-use super::tables::{ASIN_32, ASIN_64, ATAN_32, ATAN_64, COS_32, COS_64, SIN_32, SIN_64, TWO_OVER_PI_28, TWO_OVER_PI_53};
+use super::tables::{
+    ASIN_32, ASIN_64, ATAN_32, ATAN_64, COS_32, COS_64, SIN_32, SIN_64, TWO_OVER_PI_28, TWO_OVER_PI_53,
+};
 
 /// pi/2 as a pair.
 const HALF_PI: (f64, f64) = (std::f64::consts::FRAC_PI_2, 6.123_233_995_736_766e-17);
