@@ -87,10 +87,11 @@ pub fn reductions(f: &Function, cluster: &Cluster) -> Vec<(Value, Vec<Source>)> 
         let Some(at) = sources.get(&out).cloned() else { continue };
         let operands: Vec<_> = node.inputs.iter().map(|&v| f.ty(v)).collect();
         let family = node.op.lower(&operands);
-        if matches!(family, Lower::Reduce { .. }) && out != cluster.output {
-            if let Some(at) = &at {
-                found.push((out, at.clone()));
-            }
+        if matches!(family, Lower::Reduce { .. })
+            && out != cluster.output
+            && let Some(at) = &at
+        {
+            found.push((out, at.clone()));
         }
         for &v in &node.inputs {
             let given = at.as_ref().and_then(|at| operand_sources(&family, &f.ty(v).shape, &f.ty(out).shape, at));
@@ -136,9 +137,9 @@ fn visit(f: &Function, cluster: &Cluster, v: Value, map: &[Option<usize>], glue:
         return;
     }
     // A pair of result axes stays glued if the value has both, next to each other, or neither.
-    for i in 0..glue.len() {
+    for (i, g) in glue.iter_mut().enumerate() {
         let at = |axis: usize| map.iter().position(|m| *m == Some(axis));
-        glue[i] &= match (at(i), at(i + 1)) {
+        *g &= match (at(i), at(i + 1)) {
             (Some(a), Some(b)) => b == a + 1,
             (None, None) => true,
             _ => false,
