@@ -286,7 +286,14 @@ impl<'a> Planner<'a> {
             return Ok(k);
         }
         let scheduled = tile::apply(nest, schedule, Caps { fma: self.target.fma })?;
-        self.kernels.push(machine::lower(&scheduled, &lanes(self.target))?);
+        let machine = machine::lower(&scheduled, &lanes(self.target))?;
+        // Each level checks the one above; a violation is a bug of the compiler, so release builds save the time.
+        if cfg!(debug_assertions) {
+            for k in [&nest.kernel, &scheduled, &machine] {
+                kiln_ir::loops::verify::verify(k, None).with_context(|| format!("the {:?} level under `{schedule}`", k.level))?;
+            }
+        }
+        self.kernels.push(machine);
         self.known.insert(key, self.kernels.len() - 1);
         Ok(self.kernels.len() - 1)
     }

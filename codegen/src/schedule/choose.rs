@@ -1,6 +1,6 @@
 //! Chooses how a cluster is walked and scheduled, from the target's numbers. Deterministic; a scored table, no search.
 
-use kiln_ir::loops::{Inst, Layout};
+use kiln_ir::loops::{Block, Inst, Layout, V};
 use kiln_ir::lower::{ContractSpec, Lower, WindowKind};
 use kiln_ir::ops::constant::Const;
 use kiln_ir::{DType, Dim, Function, Value};
@@ -360,8 +360,30 @@ fn rows_schedule(nest: &Nest, target: &Target) -> Schedule {
     if let Some(l) = along.last() {
         s.lanes.push(TileAxis { iv: l.iv, sizes: lane_sizes(nest, wide(size(&l.extent)), target) });
     }
+    keep_apart(nest, &mut s.lanes);
     s.tasks = tasks(nest, &rows, &[]);
     s
+}
+
+/// Leaves out axes whose loops hold the loop of another one: lanes do not nest, and the inner loop does most of the work.
+fn keep_apart(nest: &Nest, lanes: &mut Vec<TileAxis>) {
+    fn visit(b: &Block, lanes: &[TileAxis], above: &mut Vec<V>, outer: &mut Vec<V>) {
+        for s in &b.stmts {
+            let Inst::For(l) = &s.inst else { continue };
+            let chosen = lanes.iter().any(|a| a.iv == l.iv);
+            if chosen {
+                outer.extend(above.iter().copied());
+                above.push(l.iv);
+            }
+            visit(&l.body, lanes, above, outer);
+            if chosen {
+                above.pop();
+            }
+        }
+    }
+    let mut outer = vec![];
+    visit(&nest.kernel.body, lanes, &mut vec![], &mut outer);
+    lanes.retain(|a| !outer.contains(&a.iv));
 }
 
 fn nest_kind(nest: &Nest, l: &NestLoop) -> kiln_ir::loops::LoopKind {

@@ -35,7 +35,7 @@ pub const ALL: &[&[OpDef]] = &[
 ];
 
 /// Import rules of TensorFlow ops that are compositions of several ops here, and so belong to none of them.
-pub const COMPOSED: &[&[TfBinding]] = &[shape::fill::TF, shape::blocks::TF, shape::band::TF, nn::tf::TF];
+pub const COMPOSED: &[&[TfBinding]] = &[shape::fill::TF, shape::blocks::TF, shape::band::TF, nn::tf::TF, pointwise::TF];
 
 /// Every import rule.
 pub fn tf_bindings() -> impl Iterator<Item = &'static TfBinding> {

@@ -356,6 +356,16 @@ macro_rules! tf_compare {
     };
 }
 
+/// TensorFlow ops that are no operation of their own for some types.
+pub const TF: &[TfBinding] = &[TfBinding {
+    // Integers are round already.
+    op: "Round",
+    read: |cx| {
+        let x = cx.input(0)?;
+        Ok(vec![if cx.ty(0)?.dtype.is_int() { x } else { cx.b.unary(UnaryOp::Rint, x)? }])
+    },
+}];
+
 /// The ops of this file.
 pub const OPS: &[OpDef] = &[
     OpDef {
@@ -363,7 +373,7 @@ pub const OPS: &[OpDef] = &[
         parse: |a| Ok(Arc::new(Unary { op: word(a, UnaryOp::from_name)? })),
         tf: tf_unary! {
             "Neg" => Neg, "Abs" => Abs, "ComplexAbs" => Abs, "Sign" => Sign, "Invert" => BitNot, "LogicalNot" => Not,
-            "PopulationCount" => PopCount, "Floor" => Floor, "Ceil" => Ceil, "Rint" => Rint, "Round" => Rint, "Sqrt" => Sqrt,
+            "PopulationCount" => PopCount, "Floor" => Floor, "Ceil" => Ceil, "Rint" => Rint, "Sqrt" => Sqrt,
             "Rsqrt" => Rsqrt, "Reciprocal" => Reciprocal, "Inv" => Reciprocal, "Square" => Square, "Exp" => Exp,
             "Expm1" => Expm1, "Log" => Log, "Log1p" => Log1p, "Sigmoid" => Sigmoid, "Tanh" => Tanh, "Sin" => Sin,
             "Cos" => Cos, "Tan" => Tan, "Asin" => Asin, "Acos" => Acos, "Atan" => Atan, "Sinh" => Sinh,
