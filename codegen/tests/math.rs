@@ -16,7 +16,8 @@ use kiln_ir::{DType, loops::LoopKind};
 fn map(inputs: &[DType], out: DType, n: usize, f: impl FnOnce(&mut KernelBuilder, &[V]) -> V) -> Kernel {
     let widest = inputs.iter().map(|d| d.size()).max().unwrap_or(8);
     let lanes = (16 / widest) as u16;
-    let mut buffers: Vec<_> = inputs.iter().enumerate().map(|(i, &t)| buffer(&format!("x{i}"), t, n, Space::Global, Access::Read)).collect();
+    let mut buffers: Vec<_> =
+        inputs.iter().enumerate().map(|(i, &t)| buffer(&format!("x{i}"), t, n, Space::Global, Access::Read)).collect();
     buffers.push(buffer("y", out, n, Space::Global, Access::Write));
     let mut b = kernel("k", buffers, &[]);
     let (lo, hi) = (b.index(0), b.index(n as i64));
@@ -76,16 +77,78 @@ fn distance64(x: f64, y: f64) -> u64 {
     if x == 0.0 && y == 0.0 && x.is_sign_negative() != y.is_sign_negative() {
         return u64::MAX;
     }
-    let o = |x: f64| if x.is_sign_negative() { -i128::from(x.to_bits() & (u64::MAX >> 1)) } else { i128::from(x.to_bits()) };
+    let o = |x: f64| {
+        if x.is_sign_negative() { -i128::from(x.to_bits() & (u64::MAX >> 1)) } else { i128::from(x.to_bits()) }
+    };
     o(x).abs_diff(o(y)) as u64
 }
 
 /// Numbers at which something changes.
 const SPECIAL: [f64; 64] = [
-    0.0, -0.0, 1.0, -1.0, 0.5, -0.5, 2.0, -2.0, 3.0, -3.0, 0.25, 0.75, 1.5, -1.5, 10.0, -10.0, f64::INFINITY, f64::NEG_INFINITY, f64::NAN, 1e-45, -1e-45,
-    1.1754944e-38, -1.1754944e-38, 1.1754942e-38, 5e-39, -5e-39, 3.4028235e38, -3.4028235e38, 88.0, 88.72283, 88.72284, 89.0, -87.33654, -88.0, -103.0,
-    -103.97, -103.98, -104.0, -150.0, 9.0, 9.1, -9.0, 0.99999994, 1.0000001, -0.99999994, 0.70710677, 0.7071068, 1.4142135, 1.4142137, 3.9, 3.95, 4.0, 9.9, 10.1,
-    1e-8, -1e-8, 1e-4, 16777216.0, 16777217.0, 8388608.0, 8388607.5, -8388607.5, 1e20, -1e20,
+    0.0,
+    -0.0,
+    1.0,
+    -1.0,
+    0.5,
+    -0.5,
+    2.0,
+    -2.0,
+    3.0,
+    -3.0,
+    0.25,
+    0.75,
+    1.5,
+    -1.5,
+    10.0,
+    -10.0,
+    f64::INFINITY,
+    f64::NEG_INFINITY,
+    f64::NAN,
+    1e-45,
+    -1e-45,
+    1.1754944e-38,
+    -1.1754944e-38,
+    1.1754942e-38,
+    5e-39,
+    -5e-39,
+    3.4028235e38,
+    -3.4028235e38,
+    88.0,
+    88.72283,
+    88.72284,
+    89.0,
+    -87.33654,
+    -88.0,
+    -103.0,
+    -103.97,
+    -103.98,
+    -104.0,
+    -150.0,
+    9.0,
+    9.1,
+    -9.0,
+    0.99999994,
+    1.0000001,
+    -0.99999994,
+    0.707,
+    0.708,
+    1.414,
+    1.415,
+    3.9,
+    3.95,
+    4.0,
+    9.9,
+    10.1,
+    1e-8,
+    -1e-8,
+    1e-4,
+    16777216.0,
+    16777217.0,
+    8388608.0,
+    8388607.5,
+    -8388607.5,
+    1e20,
+    -1e20,
 ];
 
 /// All bit patterns at a stride, and the special ones; a multiple of 8.
@@ -121,7 +184,9 @@ fn sweep32(count: u64) {
             let mut worst = (0, 0f32, 0f32, 0f32);
             let mut exact_worst = 0f64;
             for (&x, &y) in xs.iter().zip(&ys) {
-                let Ok(Scalar::F64(r)) = Scalar::unary(op, Scalar::F64(f64::from(x))) else { panic!("{op} has no reference") };
+                let Ok(Scalar::F64(r)) = Scalar::unary(op, Scalar::F64(f64::from(x))) else {
+                    panic!("{op} has no reference")
+                };
                 let d = distance32(y, r as f32);
                 if d > worst.0 {
                     worst = (d, x, y, r as f32);
@@ -131,8 +196,13 @@ fn sweep32(count: u64) {
                     exact_worst = exact_worst.max((f64::from(y) - r).abs() / ulp);
                 }
             }
-            println!("{op:>12} f32 fma={:5}: {} ULP ({exact_worst:.3}) at {:e}: {:e}, not {:e}", caps.fma, worst.0, worst.1, worst.2, worst.3);
-            if std::env::var("SOFT").is_err() { assert!(worst.0 <= limit, "{op} at {:e} is {:e}, not {:e}: {} ULP", worst.1, worst.2, worst.3, worst.0);}
+            println!(
+                "{op:>12} f32 fma={:5}: {} ULP ({exact_worst:.3}) at {:e}: {:e}, not {:e}",
+                caps.fma, worst.0, worst.1, worst.2, worst.3
+            );
+            if std::env::var("SOFT").is_err() {
+                assert!(worst.0 <= limit, "{op} at {:e} is {:e}, not {:e}: {} ULP", worst.1, worst.2, worst.3, worst.0);
+            }
         }
     }
 }

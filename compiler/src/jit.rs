@@ -52,7 +52,12 @@ impl Backend {
     ///
     /// # Errors
     /// If the build lacks the backend, or it refuses the program.
-    pub fn jit(self, program: &Program, target: &kiln_codegen::target::Target, threads: usize) -> Result<Box<dyn JitCode>> {
+    pub fn jit(
+        self,
+        program: &Program,
+        target: &kiln_codegen::target::Target,
+        threads: usize,
+    ) -> Result<Box<dyn JitCode>> {
         match self {
             #[cfg(feature = "llvm")]
             Backend::Llvm => {
@@ -87,7 +92,10 @@ impl Backend {
 
     #[allow(dead_code)] // with every feature on, nothing is missing
     fn missing(self) -> anyhow::Error {
-        anyhow!("this build of Kiln lacks the {self:?} backend: build it with `--features {}`", format!("{self:?}").to_lowercase())
+        anyhow!(
+            "this build of Kiln lacks the {self:?} backend: build it with `--features {}`",
+            format!("{self:?}").to_lowercase()
+        )
     }
 }
 
@@ -156,10 +164,12 @@ impl Executable {
         let mut outputs = vec![];
         for p in &self.program.outputs {
             let shape: Option<Vec<usize>> = p.shape.iter().map(size).collect();
-            let shape = shape.ok_or_else(|| anyhow!("output `{}` has a negative or unbound size in {:?}", p.name, p.shape))?;
+            let shape =
+                shape.ok_or_else(|| anyhow!("output `{}` has a negative or unbound size in {:?}", p.name, p.shape))?;
             outputs.push(Tensor::zeros(p.dtype, &shape));
         }
-        let workspace = size(&self.program.workspace).ok_or_else(|| anyhow!("the workspace's size cannot be computed"))?;
+        let workspace =
+            size(&self.program.workspace).ok_or_else(|| anyhow!("the workspace's size cannot be computed"))?;
         if workspace > self.workspace.len() {
             self.workspace = Arena::new(workspace).context("memory for the workspace")?;
         }
@@ -251,4 +261,3 @@ pub(crate) fn bind(program: &Program, inputs: &[Tensor]) -> Result<Vec<i64>> {
 
 /// The prefix that a JIT's symbols have; nobody sees it.
 pub const PREFIX: &str = "kiln_jit";
-

@@ -79,7 +79,13 @@ pub fn plan(module: &Module, target: &Target, options: &plan::Options) -> Result
 ///
 /// # Errors
 /// As the stages.
-pub fn build(imported: Imported, backend: Backend, passes: &manager::Options, threads: usize, times: &mut Times) -> Result<Executable> {
+pub fn build(
+    imported: Imported,
+    backend: Backend,
+    passes: &manager::Options,
+    threads: usize,
+    times: &mut Times,
+) -> Result<Executable> {
     let Imported { mut module, model } = imported;
     drop(model);
     let start = Instant::now();

@@ -103,7 +103,11 @@ impl Builder {
     }
 
     fn origin(&self) -> String {
-        if self.loc.node.is_empty() { "building the graph".into() } else { format!("node `{}` ({})", self.loc.node, self.loc.tf_op) }
+        if self.loc.node.is_empty() {
+            "building the graph".into()
+        } else {
+            format!("node `{}` ({})", self.loc.node, self.loc.tf_op)
+        }
     }
 
     /// The type of a value.

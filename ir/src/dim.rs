@@ -146,7 +146,13 @@ impl Dim {
     /// The smaller of the two.
     pub fn smaller(&self, o: &Dim) -> Dim {
         match (self.clone() - o.clone()).as_const() {
-            Some(diff) => if diff <= 0 { self.clone() } else { o.clone() },
+            Some(diff) => {
+                if diff <= 0 {
+                    self.clone()
+                } else {
+                    o.clone()
+                }
+            }
             None => Dim::atom(Atom::Min(self.clone().min_of(o), self.clone().max_of(o))),
         }
     }
@@ -154,7 +160,13 @@ impl Dim {
     /// The larger of the two.
     pub fn larger(&self, o: &Dim) -> Dim {
         match (self.clone() - o.clone()).as_const() {
-            Some(diff) => if diff >= 0 { self.clone() } else { o.clone() },
+            Some(diff) => {
+                if diff >= 0 {
+                    self.clone()
+                } else {
+                    o.clone()
+                }
+            }
             None => Dim::atom(Atom::Max(self.clone().min_of(o), self.clone().max_of(o))),
         }
     }

@@ -108,6 +108,9 @@ pub enum WindowKind {
     AvgPool,
 }
 
+/// Builds the subgraph that computes an op on its operands; returns its results.
+pub type Expansion = fn(&mut Builder, &dyn crate::Op, &[Value]) -> anyhow::Result<Vec<Value>>;
+
 /// How an op is computed.
 pub enum Lower {
     /// Elementwise with broadcasting.
@@ -166,7 +169,7 @@ pub enum Lower {
     /// Operand 0 with the box at operand 2 replaced by operand 1; in place where operand 0 dies here.
     DynamicUpdateSlice,
     /// A subgraph of simpler ops that computes the same; built into the function before fusion.
-    Expand(fn(&mut Builder, &dyn crate::Op, &[Value]) -> anyhow::Result<Vec<Value>>),
+    Expand(Expansion),
     /// Calls, conditionals and loops over functions of the module.
     Control,
     /// Computed by the host runtime, outside kernels (strings, tables, files).
@@ -195,4 +198,3 @@ impl std::fmt::Debug for Lower {
         })
     }
 }
-

@@ -149,10 +149,7 @@ impl TfCx<'_> {
     /// If it is not one.
     pub fn const_input(&self, i: usize) -> Result<Tensor> {
         let v = self.input(i)?;
-        self.b
-            .as_const(v)
-            .cloned()
-            .ok_or_else(|| anyhow!("operand {i} must be a constant; it is computed at run time"))
+        self.b.as_const(v).cloned().ok_or_else(|| anyhow!("operand {i} must be a constant; it is computed at run time"))
     }
 
     /// The integers of an operand that must be a constant (axes, paddings).

@@ -174,14 +174,17 @@ impl Fuser<'_> {
     fn place(&mut self, n: NodeId) {
         let i = n.0 as usize;
         let family = family(self.f, n);
-        let live = self.fetched[i] || self.users[i].iter().any(|u| self.of[u.0 as usize].is_some() || self.is_apart(*u));
+        let live =
+            self.fetched[i] || self.users[i].iter().any(|u| self.of[u.0 as usize].is_some() || self.is_apart(*u));
         if !live || matches!(family, Lower::Control | Lower::Host | Lower::Expand(_)) {
             return;
         }
         match family {
             Lower::Constant if !self.fetched[i] => return,
             // Index ramps and dims cost nothing: they are computed wherever they are used.
-            Lower::Iota { .. } | Lower::Dims(_) if !self.fetched[i] && !self.users[i].iter().any(|u| self.is_apart(*u)) => {
+            Lower::Iota { .. } | Lower::Dims(_)
+                if !self.fetched[i] && !self.users[i].iter().any(|u| self.is_apart(*u)) =>
+            {
                 let homes: Vec<usize> = self.users[i].iter().filter_map(|u| self.of[u.0 as usize]).collect();
                 for h in homes {
                     if self.clusters[h].nodes.last() != Some(&n) {
@@ -218,7 +221,10 @@ impl Fuser<'_> {
         let f = self.f;
         let i = n.0 as usize;
         let out = *f.node(n).outputs.first()?;
-        if self.fetched[i] || f.node(n).outputs.len() != 1 || matches!(family, Lower::View(View::Concat { .. } | View::Pad { .. })) {
+        if self.fetched[i]
+            || f.node(n).outputs.len() != 1
+            || matches!(family, Lower::View(View::Concat { .. } | View::Pad { .. }))
+        {
             return None;
         }
         let mut home = None;
@@ -234,9 +240,8 @@ impl Fuser<'_> {
                 return None;
             }
             let to = f.ty(*f.node(u).outputs.first()?);
-            let here = self.at[u.0 as usize]
-                .as_ref()
-                .and_then(|s| operand_sources(&consumer, &f.ty(out).shape, &to.shape, s));
+            let here =
+                self.at[u.0 as usize].as_ref().and_then(|s| operand_sources(&consumer, &f.ty(out).shape, &to.shape, s));
             at = Some(match at {
                 None => here,
                 Some(before) if before == here => here,
@@ -252,8 +257,12 @@ impl Fuser<'_> {
         let root = f.ty(*f.node(c.root).outputs.first()?);
         let ok = match family {
             Lower::Pointwise(_) | Lower::View(_) | Lower::Gather { .. } => true,
-            Lower::Contract(_) | Lower::Window { .. } => !c.heavy && !c.reduces && is_identity(&at, &f.ty(out).shape, &root.shape),
-            Lower::Reduce { .. } => !c.heavy && (is_identity(&at, &f.ty(out).shape, &root.shape) || self.is_per_row(&at, root)),
+            Lower::Contract(_) | Lower::Window { .. } => {
+                !c.heavy && !c.reduces && is_identity(&at, &f.ty(out).shape, &root.shape)
+            }
+            Lower::Reduce { .. } => {
+                !c.heavy && (is_identity(&at, &f.ty(out).shape, &root.shape) || self.is_per_row(&at, root))
+            }
             Lower::ArgReduce { .. } => !c.heavy && is_identity(&at, &f.ty(out).shape, &root.shape),
             _ => false,
         };
@@ -264,7 +273,8 @@ impl Fuser<'_> {
     /// it is computed once for each row; rows are short enough to be read again from cache.
     fn is_per_row(&self, at: &Option<Vec<Source>>, root: &TensorType) -> bool {
         let Some(at) = at else { return false };
-        let used: Vec<usize> = at.iter().filter_map(|s| if let Source::Axis(a) = s { Some(*a) } else { None }).collect();
+        let used: Vec<usize> =
+            at.iter().filter_map(|s| if let Source::Axis(a) = s { Some(*a) } else { None }).collect();
         if at.contains(&Source::Mixed) || used.is_empty() {
             return false;
         }

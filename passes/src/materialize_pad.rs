@@ -27,13 +27,17 @@ impl Pass for MaterializePad {
             rebuild(f, |r, _, node, inputs| {
                 let (dims, fill) = match (node.op.is::<Conv>(), node.op.is::<Pool>()) {
                     (Some(c), _) => (&c.dims, 0.0),
-                    (_, Some(p)) if p.op == ReduceOp::Max && r.b.ty(inputs[0]).dtype.is_float() => (&p.dims, f64::NEG_INFINITY),
+                    (_, Some(p)) if p.op == ReduceOp::Max && r.b.ty(inputs[0]).dtype.is_float() => {
+                        (&p.dims, f64::NEG_INFINITY)
+                    }
                     _ => return Ok(None),
                 };
                 // Rows beyond a base-dilated operand's elements are skipped taps, not padding.
                 let padded = dims.iter().any(|d| !(d.pad_low.is(0) && d.pad_high.is(0)));
                 let never_negative = |d: &Dim| d.terms().iter().all(|t| t.1 >= 0);
-                let plain = dims.iter().all(|d| d.base_dilation == 1 && never_negative(&d.pad_low) && never_negative(&d.pad_high));
+                let plain = dims
+                    .iter()
+                    .all(|d| d.base_dilation == 1 && never_negative(&d.pad_low) && never_negative(&d.pad_high));
                 if !padded || !plain || !cx.allow() {
                     return Ok(None);
                 }
@@ -42,7 +46,8 @@ impl Pass for MaterializePad {
                     [Dim::from(0)].into_iter().chain(inner).chain([Dim::from(0)]).collect::<Vec<_>>()
                 };
                 let pad = Pad { low: border(|d| &d.pad_low), high: border(|d| &d.pad_high) };
-                let value = kiln_ir::scalar_eval::cast_tensor(r.b.ty(inputs[0]).dtype, &Tensor::scalar(fill)).map_err(anyhow::Error::msg)?;
+                let value = kiln_ir::scalar_eval::cast_tensor(r.b.ty(inputs[0]).dtype, &Tensor::scalar(fill))
+                    .map_err(anyhow::Error::msg)?;
                 let value = r.b.constant(value)?;
                 let x = r.b.push(pad, &[inputs[0], value])?;
                 let zero = |d: &WindowDim| WindowDim { pad_low: Dim::from(0), pad_high: Dim::from(0), ..d.clone() };

@@ -9,8 +9,8 @@ use crate::cse::Cse;
 use crate::dce::Dce;
 use crate::expand::Expand;
 use crate::fold::Fold;
-use crate::materialize_pad::MaterializePad;
 use crate::manager::{self, DumpSink, Options, Pass, Report};
+use crate::materialize_pad::MaterializePad;
 use crate::simplify::Simplify;
 use crate::transpose_into_contract::TransposeIntoContract;
 

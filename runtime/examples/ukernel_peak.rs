@@ -60,10 +60,7 @@ fn table<T: Copy + From<f32>>(kernels: &[GemmKernel<T>], name: &str, measured: i
             let rate = measure(kernel, k, panels);
             let peak = before.max(measured());
             let share = 100.0 * rate / peak;
-            println!(
-                "{name} {:>14}  k {k:>5}  {rate:7.1} GFLOP/s of {peak:6.1}  {share:5.1} %",
-                kernel.shape.name
-            );
+            println!("{name} {:>14}  k {k:>5}  {rate:7.1} GFLOP/s of {peak:6.1}  {share:5.1} %", kernel.shape.name);
         }
     }
 }

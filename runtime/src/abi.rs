@@ -13,8 +13,7 @@ use std::ffi::c_void;
 pub type Body = unsafe extern "C" fn(arg: *mut c_void, index: usize);
 
 /// `kiln_parallel::parallel_for`: see [`Parallel`].
-pub type ParallelFor =
-    unsafe extern "C" fn(this: *mut c_void, n: usize, body: Body, arg: *mut c_void);
+pub type ParallelFor = unsafe extern "C" fn(this: *mut c_void, n: usize, body: Body, arg: *mut c_void);
 
 /// C's `kiln_parallel`: how compiled code runs a loop whose iterations are independent.
 ///

@@ -27,9 +27,7 @@ pub enum ArenaError {
         bytes: usize,
     },
     /// The operating system has no more memory.
-    #[error(
-        "no memory for a workspace of {bytes} bytes; lower the batch size or raise the memory limit"
-    )]
+    #[error("no memory for a workspace of {bytes} bytes; lower the batch size or raise the memory limit")]
     OutOfMemory {
         /// Bytes asked for.
         bytes: usize,
@@ -67,11 +65,7 @@ impl Arena {
         let too_large = ArenaError::TooLarge { bytes };
         let len = bytes.checked_next_multiple_of(ALIGNMENT).ok_or(too_large)?;
         if len == 0 {
-            return Ok(Arena {
-                base: dangling(),
-                len,
-                backing: Backing::Empty,
-            });
+            return Ok(Arena { base: dangling(), len, backing: Backing::Empty });
         }
         // Checks that `len` fits an object (`isize::MAX`).
         let layout = Layout::from_size_align(len, ALIGNMENT).map_err(|_| too_large)?;
@@ -79,20 +73,13 @@ impl Arena {
             return Arena::mapped(bytes, len);
         }
         // SAFETY: the layout's size is not zero.
-        let base = NonNull::new(unsafe { alloc_zeroed(layout) })
-            .ok_or(ArenaError::OutOfMemory { bytes })?;
-        Ok(Arena {
-            base,
-            len,
-            backing: Backing::Heap(layout),
-        })
+        let base = NonNull::new(unsafe { alloc_zeroed(layout) }).ok_or(ArenaError::OutOfMemory { bytes })?;
+        Ok(Arena { base, len, backing: Backing::Heap(layout) })
     }
 
     fn mapped(bytes: usize, len: usize) -> Result<Arena, ArenaError> {
         // Room to move the start up to a huge-page boundary; untouched pages cost nothing.
-        let padded = len
-            .checked_add(HUGE_PAGE)
-            .ok_or(ArenaError::TooLarge { bytes })?;
+        let padded = len.checked_add(HUGE_PAGE).ok_or(ArenaError::TooLarge { bytes })?;
         let mut map = MmapMut::map_anon(padded).map_err(|_| ArenaError::OutOfMemory { bytes })?;
         // Advice: a kernel without transparent huge pages refuses it, and nothing is lost.
         #[cfg(target_os = "linux")]
@@ -103,11 +90,7 @@ impl Arena {
         let skip = if skip <= HUGE_PAGE { skip } else { 0 };
         // SAFETY: `skip + len <= padded`, the length of the mapping.
         let base = unsafe { NonNull::new_unchecked(start.add(skip)) };
-        Ok(Arena {
-            base,
-            len,
-            backing: Backing::Mapped { _map: map },
-        })
+        Ok(Arena { base, len, backing: Backing::Mapped { _map: map } })
     }
 
     /// Length in bytes, a multiple of [`ALIGNMENT`].
@@ -161,25 +144,10 @@ mod tests {
 
     #[test]
     fn blocks_are_aligned_zeroed_and_writable() {
-        for bytes in [
-            0,
-            1,
-            63,
-            64,
-            65,
-            4096,
-            MAP_FROM - 64,
-            MAP_FROM,
-            MAP_FROM + 1,
-            3 * HUGE_PAGE + 7,
-        ] {
+        for bytes in [0, 1, 63, 64, 65, 4096, MAP_FROM - 64, MAP_FROM, MAP_FROM + 1, 3 * HUGE_PAGE + 7] {
             let mut arena = Arena::new(bytes).unwrap();
             assert_eq!(arena.len(), bytes.next_multiple_of(ALIGNMENT));
-            let boundary = if bytes >= MAP_FROM {
-                HUGE_PAGE
-            } else {
-                ALIGNMENT
-            };
+            let boundary = if bytes >= MAP_FROM { HUGE_PAGE } else { ALIGNMENT };
             assert_eq!(arena.as_mut_ptr().addr() % boundary, 0, "{bytes}");
             assert!(arena.as_slice().iter().all(|b| *b == 0));
             arena.as_mut_slice().fill(0xA5);
@@ -189,20 +157,11 @@ mod tests {
 
     #[test]
     fn absurd_sizes_are_errors() {
-        assert_eq!(
-            Arena::new(usize::MAX).err(),
-            Some(ArenaError::TooLarge { bytes: usize::MAX })
-        );
+        assert_eq!(Arena::new(usize::MAX).err(), Some(ArenaError::TooLarge { bytes: usize::MAX }));
         let half = isize::MAX as usize;
-        assert_eq!(
-            Arena::new(half).err(),
-            Some(ArenaError::TooLarge { bytes: half })
-        );
+        assert_eq!(Arena::new(half).err(), Some(ArenaError::TooLarge { bytes: half }));
         // Beyond the 47 or 57 bits of address space that a process has.
         let huge = 1usize << 60;
-        assert_eq!(
-            Arena::new(huge).err(),
-            Some(ArenaError::OutOfMemory { bytes: huge })
-        );
+        assert_eq!(Arena::new(huge).err(), Some(ArenaError::OutOfMemory { bytes: huge }));
     }
 }

@@ -80,9 +80,7 @@ pub extern "C" fn kiln_rt_version() -> u32 {
 /// inline function of the C header.
 #[unsafe(no_mangle)]
 pub extern "C" fn kiln_status_string(status: i32) -> *const c_char {
-    Status::from_code(status)
-        .map_or(c"unknown status", Status::c_text)
-        .as_ptr()
+    Status::from_code(status).map_or(c"unknown status", Status::c_text).as_ptr()
 }
 
 /// Creates a thread pool of `threads` threads, the caller included; 0 means one for each processor.
@@ -136,10 +134,7 @@ pub unsafe extern "C" fn kiln_pool_destroy(pool: *mut Pool) {
 /// # Safety
 /// `path` is NULL or a NUL-terminated string; `out_weights` is NULL or writable.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn kiln_weights_map(
-    path: *const c_char,
-    out_weights: *mut *mut Weights,
-) -> Status {
+pub unsafe extern "C" fn kiln_weights_map(path: *const c_char, out_weights: *mut *mut Weights) -> Status {
     let make = || {
         if path.is_null() {
             return Err(Status::NullPointer);
@@ -162,9 +157,7 @@ fn native_path(path: &CStr) -> Result<PathBuf, Status> {
 /// A path in UTF-8.
 #[cfg(not(unix))]
 fn native_path(path: &CStr) -> Result<PathBuf, Status> {
-    path.to_str()
-        .map(PathBuf::from)
-        .map_err(|_| Status::BadArgument)
+    path.to_str().map(PathBuf::from).map_err(|_| Status::BadArgument)
 }
 
 /// Reads all of a mapped file and compares its checksum.
@@ -227,10 +220,7 @@ pub unsafe extern "C" fn kiln_weights_unmap(weights: *mut Weights) {
 /// # Safety
 /// `out_workspace` is NULL or writable.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn kiln_workspace_alloc(
-    bytes: usize,
-    out_workspace: *mut *mut c_void,
-) -> Status {
+pub unsafe extern "C" fn kiln_workspace_alloc(bytes: usize, out_workspace: *mut *mut c_void) -> Status {
     if out_workspace.is_null() {
         return Status::NullPointer;
     }
@@ -260,14 +250,6 @@ pub unsafe extern "C" fn kiln_workspace_alloc(
 pub unsafe extern "C" fn kiln_workspace_free(workspace: *mut c_void) {
     if !workspace.is_null() {
         // SAFETY: `kiln_workspace_alloc` wrote the arena's pointer ALIGNMENT bytes before.
-        unsafe {
-            destroy(
-                workspace
-                    .cast::<u8>()
-                    .sub(ALIGNMENT)
-                    .cast::<*mut Arena>()
-                    .read(),
-            )
-        }
+        unsafe { destroy(workspace.cast::<u8>().sub(ALIGNMENT).cast::<*mut Arena>().read()) }
     }
 }

@@ -63,20 +63,8 @@ pub enum CacheSource {
 }
 
 const ASSUMED: [Cache; 2] = [
-    Cache {
-        level: 1,
-        kind: CacheKind::Data,
-        bytes: 32 << 10,
-        line: 64,
-        shared_by: None,
-    },
-    Cache {
-        level: 2,
-        kind: CacheKind::Unified,
-        bytes: 256 << 10,
-        line: 64,
-        shared_by: None,
-    },
+    Cache { level: 1, kind: CacheKind::Data, bytes: 32 << 10, line: 64, shared_by: None },
+    Cache { level: 2, kind: CacheKind::Unified, bytes: 256 << 10, line: 64, shared_by: None },
 ];
 
 impl CpuInfo {
@@ -102,10 +90,7 @@ impl CpuInfo {
 
     /// The cache of a level that holds data.
     pub fn data_cache(&self, level: u8) -> Option<Cache> {
-        self.caches
-            .iter()
-            .copied()
-            .find(|c| c.level == level && c.kind != CacheKind::Instruction)
+        self.caches.iter().copied().find(|c| c.level == level && c.kind != CacheKind::Instruction)
     }
 
     /// True if the CPU has a feature, by its name in [`CpuInfo::features`].
@@ -130,17 +115,9 @@ fn sysfs_caches(cpus: &Path) -> Vec<Cache> {
             _ => return None,
         };
         let bytes = parse_size(&text(&dir.join("size"))?)?;
-        let line = text(&dir.join("coherency_line_size"))
-            .and_then(|t| t.parse().ok())
-            .unwrap_or(64);
+        let line = text(&dir.join("coherency_line_size")).and_then(|t| t.parse().ok()).unwrap_or(64);
         let shared_by = text(&dir.join("shared_cpu_list")).and_then(|t| count_list(&t));
-        Some(Cache {
-            level: text(&dir.join("level"))?.parse().ok()?,
-            kind,
-            bytes,
-            line,
-            shared_by,
-        })
+        Some(Cache { level: text(&dir.join("level"))?.parse().ok()?, kind, bytes, line, shared_by })
     };
     // No machine has more than a handful; gaps do not occur but do not hurt.
     (0..16).filter_map(read).filter(|c| c.bytes > 0).collect()
@@ -161,11 +138,7 @@ fn parse_size(text: &str) -> Option<usize> {
 fn count_list(text: &str) -> Option<usize> {
     text.split(',').try_fold(0usize, |sum, part| {
         let (first, last) = part.split_once('-').unwrap_or((part, part));
-        let span = last
-            .trim()
-            .parse::<usize>()
-            .ok()?
-            .checked_sub(first.trim().parse().ok()?)?;
+        let span = last.trim().parse::<usize>().ok()?.checked_sub(first.trim().parse().ok()?)?;
         sum.checked_add(span)?.checked_add(1)
     })
 }
@@ -183,15 +156,8 @@ fn cores(cpus: &Path) -> Option<usize> {
 /// Peak resident memory of this process in bytes, if the system tells it (Linux does).
 pub fn peak_rss_bytes() -> Option<u64> {
     let status = fs::read_to_string("/proc/self/status").ok()?;
-    let line = status
-        .lines()
-        .find_map(|line| line.strip_prefix("VmHWM:"))?;
-    line.trim()
-        .strip_suffix("kB")?
-        .trim()
-        .parse::<u64>()
-        .ok()?
-        .checked_mul(1024)
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
+    line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok()?.checked_mul(1024)
 }
 
 #[cfg(target_arch = "x86_64")]
@@ -205,11 +171,7 @@ mod arch {
         }
         let known = detected!("sse4.2" "avx" "f16c" "fma" "avx2" "bmi2" "avxvnni" "avx512f" "avx512bw" "avx512dq"
             "avx512vl" "avx512cd" "avx512vnni" "avx512bf16" "avx512fp16" "avx512vbmi");
-        known
-            .into_iter()
-            .chain(amx())
-            .filter_map(|(name, has)| has.then_some(name))
-            .collect()
+        known.into_iter().chain(amx()).filter_map(|(name, has)| has.then_some(name)).collect()
     }
 
     /// AMX: the CPU's word (leaf 7) and the system's (tile state enabled in XCR0). A process on Linux
@@ -217,28 +179,20 @@ mod arch {
     fn amx() -> [(&'static str, bool); 3] {
         const OSXSAVE: u32 = 1 << 27;
         const TILE_STATE: u64 = 0b11 << 17;
-        let leaf7 = if __cpuid(0).eax >= 7 {
-            __cpuid_count(7, 0).edx
-        } else {
-            0
+        let leaf7 = if __cpuid(0).eax >= 7 { __cpuid_count(7, 0).edx } else { 0 };
+        let enabled = __cpuid(1).ecx & OSXSAVE != 0 && {
+            let (low, high): (u32, u32);
+            // SAFETY: OSXSAVE says that the instruction exists for user code; register 0 always does.
+            unsafe { std::arch::asm!("xgetbv", in("ecx") 0, out("eax") low, out("edx") high, options(nomem, nostack)) }
+            (u64::from(high) << 32 | u64::from(low)) & TILE_STATE == TILE_STATE
         };
-        let enabled = __cpuid(1).ecx & OSXSAVE != 0
-            && {
-                let (low, high): (u32, u32);
-                // SAFETY: OSXSAVE says that the instruction exists for user code; register 0 always does.
-                unsafe {
-                    std::arch::asm!("xgetbv", in("ecx") 0, out("eax") low, out("edx") high, options(nomem, nostack))
-                }
-                (u64::from(high) << 32 | u64::from(low)) & TILE_STATE == TILE_STATE
-            };
         [("amx-bf16", 22), ("amx-tile", 24), ("amx-int8", 25)]
             .map(|(name, bit)| (name, enabled && leaf7 & (1 << bit) != 0))
     }
 
     /// Deterministic cache parameters: leaf 4 (Intel) or 0x8000001D (AMD), which have one format.
     pub(super) fn caches() -> Vec<Cache> {
-        let has_amd =
-            __cpuid(0x8000_0000).eax >= 0x8000_001D && __cpuid(0x8000_0001).ecx & (1 << 22) != 0;
+        let has_amd = __cpuid(0x8000_0000).eax >= 0x8000_001D && __cpuid(0x8000_0001).ecx & (1 << 22) != 0;
         let leaf = match __cpuid(0).eax {
             _ if has_amd => 0x8000_001D,
             4.. => 4,
@@ -253,24 +207,10 @@ mod arch {
                 _ => return None,
             };
             let field = |shift: u32, bits: u32| (r.ebx >> shift & ((1 << bits) - 1)) as usize + 1;
-            let (line, partitions, ways, sets) = (
-                field(0, 12),
-                field(12, 10),
-                field(22, 10),
-                r.ecx as usize + 1,
-            );
-            let bytes = line
-                .checked_mul(partitions)?
-                .checked_mul(ways)?
-                .checked_mul(sets)?;
+            let (line, partitions, ways, sets) = (field(0, 12), field(12, 10), field(22, 10), r.ecx as usize + 1);
+            let bytes = line.checked_mul(partitions)?.checked_mul(ways)?.checked_mul(sets)?;
             let shared_by = Some((r.eax >> 14 & 0xFFF) as usize + 1);
-            Some(Cache {
-                level: (r.eax >> 5 & 7) as u8,
-                kind,
-                bytes,
-                line,
-                shared_by,
-            })
+            Some(Cache { level: (r.eax >> 5 & 7) as u8, kind, bytes, line, shared_by })
         };
         (0..16).map_while(read).collect()
     }
@@ -300,10 +240,7 @@ mod arch {
             ($($name:tt)*) => { [$(($name, std::arch::is_aarch64_feature_detected!($name))),*] };
         }
         let known = detected!("neon" "fp16" "dotprod" "bf16" "i8mm" "sve" "sve2");
-        known
-            .into_iter()
-            .filter_map(|(name, has)| has.then_some(name))
-            .collect()
+        known.into_iter().filter_map(|(name, has)| has.then_some(name)).collect()
     }
 
     /// User code cannot read the cache registers.
@@ -344,10 +281,7 @@ mod tests {
         let info = CpuInfo::detect();
         assert!(info.logical_cpus >= 1);
         let l1 = info.data_cache(1).expect("every CPU has a first level");
-        assert!(
-            (4 << 10..=1 << 20).contains(&l1.bytes) && l1.line.is_power_of_two(),
-            "{l1:?}"
-        );
+        assert!((4 << 10..=1 << 20).contains(&l1.bytes) && l1.line.is_power_of_two(), "{l1:?}");
         for pair in info.caches.windows(2) {
             assert!(pair[0].level <= pair[1].level);
         }
@@ -357,15 +291,8 @@ mod tests {
 
     #[test]
     fn sysfs_and_cpuid_agree_on_the_first_level() {
-        let by = |caches: Vec<Cache>| {
-            caches
-                .into_iter()
-                .find(|c| c.level == 1 && c.kind == CacheKind::Data)
-        };
-        if let (Some(a), Some(b)) = (
-            by(sysfs_caches(Path::new("/sys/devices/system/cpu"))),
-            by(cpuid_caches()),
-        ) {
+        let by = |caches: Vec<Cache>| caches.into_iter().find(|c| c.level == 1 && c.kind == CacheKind::Data);
+        if let (Some(a), Some(b)) = (by(sysfs_caches(Path::new("/sys/devices/system/cpu"))), by(cpuid_caches())) {
             assert_eq!((a.bytes, a.line), (b.bytes, b.line));
         } else {
             println!("only one source on this machine: nothing to compare");

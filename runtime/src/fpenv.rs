@@ -18,9 +18,7 @@ impl FpEnv {
     pub(crate) fn current() -> FpEnv {
         let mut mxcsr = 0u32;
         // SAFETY: SSE is part of x86-64; the instruction only writes the four bytes of `mxcsr`.
-        unsafe {
-            std::arch::asm!("stmxcsr [{}]", in(reg) &raw mut mxcsr, options(nostack, preserves_flags))
-        }
+        unsafe { std::arch::asm!("stmxcsr [{}]", in(reg) &raw mut mxcsr, options(nostack, preserves_flags)) }
         FpEnv(u64::from(mxcsr) & CONTROL)
     }
 
@@ -33,9 +31,7 @@ impl FpEnv {
     pub(crate) unsafe fn install(self) {
         let mxcsr = self.0 as u32;
         // SAFETY: the value came from `current`, so no reserved bit is set and the load cannot fault.
-        unsafe {
-            std::arch::asm!("ldmxcsr [{}]", in(reg) &raw const mxcsr, options(nostack, preserves_flags))
-        }
+        unsafe { std::arch::asm!("ldmxcsr [{}]", in(reg) &raw const mxcsr, options(nostack, preserves_flags)) }
     }
 
     /// The calling thread's state.
@@ -43,9 +39,7 @@ impl FpEnv {
     pub(crate) fn current() -> FpEnv {
         let fpcr: u64;
         // SAFETY: FPCR can be read at any privilege level; nothing else is touched.
-        unsafe {
-            std::arch::asm!("mrs {}, fpcr", out(reg) fpcr, options(nomem, nostack, preserves_flags))
-        }
+        unsafe { std::arch::asm!("mrs {}, fpcr", out(reg) fpcr, options(nomem, nostack, preserves_flags)) }
         FpEnv(fpcr)
     }
 
@@ -57,9 +51,7 @@ impl FpEnv {
     #[cfg(target_arch = "aarch64")]
     pub(crate) unsafe fn install(self) {
         // SAFETY: the value came from `current`.
-        unsafe {
-            std::arch::asm!("msr fpcr, {}", in(reg) self.0, options(nomem, nostack, preserves_flags))
-        }
+        unsafe { std::arch::asm!("msr fpcr, {}", in(reg) self.0, options(nomem, nostack, preserves_flags)) }
     }
 
     /// There is no portable access on this architecture: threads keep the default state.

@@ -25,9 +25,7 @@ pub struct Xxh64 {
 }
 
 fn round(lane: u64, input: u64) -> u64 {
-    lane.wrapping_add(input.wrapping_mul(P2))
-        .rotate_left(31)
-        .wrapping_mul(P1)
+    lane.wrapping_add(input.wrapping_mul(P2)).rotate_left(31).wrapping_mul(P1)
 }
 
 fn stripe(lanes: &mut [u64; 4], bytes: &[u8; STRIPE]) {
@@ -40,19 +38,8 @@ fn stripe(lanes: &mut [u64; 4], bytes: &[u8; STRIPE]) {
 impl Xxh64 {
     /// An empty stream.
     pub fn new(seed: u64) -> Xxh64 {
-        let lanes = [
-            seed.wrapping_add(P1).wrapping_add(P2),
-            seed.wrapping_add(P2),
-            seed,
-            seed.wrapping_sub(P1),
-        ];
-        Xxh64 {
-            lanes,
-            seed,
-            total: 0,
-            pending: [0; STRIPE],
-            pending_len: 0,
-        }
+        let lanes = [seed.wrapping_add(P1).wrapping_add(P2), seed.wrapping_add(P2), seed, seed.wrapping_sub(P1)];
+        Xxh64 { lanes, seed, total: 0, pending: [0; STRIPE], pending_len: 0 }
     }
 
     /// Appends bytes.
@@ -100,23 +87,15 @@ impl Xxh64 {
 
         let (words, rest) = self.pending[..self.pending_len].as_chunks::<8>();
         for word in words {
-            hash = (hash ^ round(0, u64::from_le_bytes(*word)))
-                .rotate_left(27)
-                .wrapping_mul(P1)
-                .wrapping_add(P4);
+            hash = (hash ^ round(0, u64::from_le_bytes(*word))).rotate_left(27).wrapping_mul(P1).wrapping_add(P4);
         }
         let (halves, rest) = rest.as_chunks::<4>();
         for half in halves {
             let half = u64::from(u32::from_le_bytes(*half));
-            hash = (hash ^ half.wrapping_mul(P1))
-                .rotate_left(23)
-                .wrapping_mul(P2)
-                .wrapping_add(P3);
+            hash = (hash ^ half.wrapping_mul(P1)).rotate_left(23).wrapping_mul(P2).wrapping_add(P3);
         }
         for byte in rest {
-            hash = (hash ^ u64::from(*byte).wrapping_mul(P5))
-                .rotate_left(11)
-                .wrapping_mul(P1);
+            hash = (hash ^ u64::from(*byte).wrapping_mul(P5)).rotate_left(11).wrapping_mul(P1);
         }
         hash = (hash ^ (hash >> 33)).wrapping_mul(P2);
         hash = (hash ^ (hash >> 29)).wrapping_mul(P3);
@@ -141,10 +120,7 @@ mod tests {
         assert_eq!(xxh64(b"", 0), 0xEF46_DB37_51D8_E999);
         assert_eq!(xxh64(b"a", 0), 0xD24E_C4F1_A98C_6E5B);
         assert_eq!(xxh64(b"abc", 0), 0x44BC_2CF5_AD77_0999);
-        assert_eq!(
-            xxh64(b"Nobody inspects the spammish repetition", 0),
-            0xFBCE_A83C_8A37_8BF1
-        );
+        assert_eq!(xxh64(b"Nobody inspects the spammish repetition", 0), 0xFBCE_A83C_8A37_8BF1);
     }
 
     proptest! {

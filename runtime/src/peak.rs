@@ -28,13 +28,7 @@ const FIRST_STEPS: usize = 10_000;
 pub fn fma_f32_gflops() -> Peak {
     let isa = ukernel::select().isa;
     // Factor and term of every chain: converges to 2, so no overflow and no subnormals.
-    let x = black_box(std::array::from_fn::<f32, 32, _>(|i| {
-        if i < LANES_F32[isa as usize] {
-            0.5
-        } else {
-            1.0
-        }
-    }));
+    let x = black_box(std::array::from_fn::<f32, 32, _>(|i| if i < LANES_F32[isa as usize] { 0.5 } else { 1.0 }));
     let mut out = [0f32; 32];
     let gflops = best(|steps| {
         let (x, out) = (x.as_ptr(), out.as_mut_ptr());
@@ -59,13 +53,7 @@ pub fn fma_f32_gflops() -> Peak {
 /// The f64 multiply-add peak of the core that this thread runs on; takes about 50 ms.
 pub fn fma_f64_gflops() -> Peak {
     let isa = ukernel::select().isa;
-    let x = black_box(std::array::from_fn::<f64, 16, _>(|i| {
-        if i < LANES_F32[isa as usize] / 2 {
-            0.5
-        } else {
-            1.0
-        }
-    }));
+    let x = black_box(std::array::from_fn::<f64, 16, _>(|i| if i < LANES_F32[isa as usize] / 2 { 0.5 } else { 1.0 }));
     let mut out = [0f64; 16];
     let gflops = best(|steps| {
         let (x, out) = (x.as_ptr(), out.as_mut_ptr());

@@ -117,28 +117,16 @@ impl Shared {
     /// `body` may be called with `arg` and each index below `n`, from several threads at once.
     unsafe fn dispatch(&self, n: usize, body: Body, arg: *mut c_void) {
         let participants = n.min(self.mailboxes.len() + 1);
-        let owned = participants > 1
-            && self
-                .busy
-                .0
-                .compare_exchange(false, true, Ordering::Acquire, Ordering::Relaxed)
-                .is_ok();
-        let job = Job {
-            body,
-            arg,
-            n,
-            participants: if owned { participants } else { 1 },
-            env: FpEnv::current(),
-        };
+        let owned =
+            participants > 1 && self.busy.0.compare_exchange(false, true, Ordering::Acquire, Ordering::Relaxed).is_ok();
+        let job = Job { body, arg, n, participants: if owned { participants } else { 1 }, env: FpEnv::current() };
         if !owned {
             job.run_range(0);
             return;
         }
         // SAFETY: this thread owns `busy` and no worker has mail, so nobody reads the slot.
         unsafe { *self.job.0.get() = job };
-        self.pending
-            .0
-            .store(participants as u32 - 1, Ordering::Relaxed);
+        self.pending.0.store(participants as u32 - 1, Ordering::Relaxed);
         self.post_below(0, participants);
         job.run_range(0);
         self.wait_for_workers();
@@ -175,10 +163,7 @@ impl Shared {
         }
         let mut guard = self.sleep.lock().unwrap_or_else(PoisonError::into_inner);
         while pending.load(Ordering::Acquire) & !CALLER_SLEEPS != 0 {
-            guard = self
-                .wake
-                .wait(guard)
-                .unwrap_or_else(PoisonError::into_inner);
+            guard = self.wake.wait(guard).unwrap_or_else(PoisonError::into_inner);
         }
     }
 
@@ -225,10 +210,7 @@ impl Shared {
         loop {
             let has_mail = |s: u32| s >= WORK;
             if !self.spin_until(|| has_mail(mailbox.state.load(Ordering::Acquire)))
-                && mailbox
-                    .state
-                    .compare_exchange(IDLE, ASLEEP, Ordering::AcqRel, Ordering::Acquire)
-                    .is_ok()
+                && mailbox.state.compare_exchange(IDLE, ASLEEP, Ordering::AcqRel, Ordering::Acquire).is_ok()
             {
                 while !has_mail(mailbox.state.load(Ordering::Acquire)) {
                     std::thread::park();
@@ -296,55 +278,29 @@ impl Pool {
     /// See [`PoolError`]; no thread is left behind.
     pub fn new(threads: usize) -> Result<Pool, PoolError> {
         let processors = std::thread::available_parallelism().map_or(1, |n| n.get());
-        let threads = if threads == 0 {
-            processors.min(MAX_THREADS)
-        } else {
-            threads
-        };
+        let threads = if threads == 0 { processors.min(MAX_THREADS) } else { threads };
         if threads > MAX_THREADS {
             return Err(PoolError::TooManyThreads(threads));
         }
-        let mailbox = |_| {
-            Padded(Mailbox {
-                state: AtomicU32::new(IDLE),
-                thread: OnceLock::new(),
-            })
-        };
-        let idle = Job {
-            body: no_body,
-            arg: std::ptr::null_mut(),
-            n: 0,
-            participants: 1,
-            env: FpEnv::current(),
-        };
+        let mailbox = |_| Padded(Mailbox { state: AtomicU32::new(IDLE), thread: OnceLock::new() });
+        let idle = Job { body: no_body, arg: std::ptr::null_mut(), n: 0, participants: 1, env: FpEnv::current() };
         let shared = Arc::new(Shared {
             busy: Padded(AtomicBool::new(false)),
             pending: Padded(AtomicU32::new(0)),
             job: Padded(UnsafeCell::new(idle)),
             mailboxes: (1..threads).map(mailbox).collect(),
             // A spinning thread without a processor of its own delays the one it waits for.
-            spin: if threads > processors {
-                Duration::ZERO
-            } else {
-                SPIN
-            },
+            spin: if threads > processors { Duration::ZERO } else { SPIN },
             sleep: Mutex::new(()),
             wake: Condvar::new(),
         });
-        let parallel = Parallel {
-            this: Arc::as_ptr(&shared).cast_mut().cast::<c_void>(),
-            parallel_for: Some(pool_parallel_for),
-        };
-        let mut pool = Pool {
-            shared,
-            workers: Vec::with_capacity(threads - 1),
-            parallel,
-        };
+        let parallel =
+            Parallel { this: Arc::as_ptr(&shared).cast_mut().cast::<c_void>(), parallel_for: Some(pool_parallel_for) };
+        let mut pool = Pool { shared, workers: Vec::with_capacity(threads - 1), parallel };
         for worker in 0..threads - 1 {
             let shared = Arc::clone(&pool.shared);
-            let started = std::thread::Builder::new()
-                .name(format!("kiln-worker-{worker}"))
-                .spawn(move || shared.work(worker));
+            let started =
+                std::thread::Builder::new().name(format!("kiln-worker-{worker}")).spawn(move || shared.work(worker));
             match started {
                 Ok(handle) => pool.workers.push(handle),
                 // Dropping `pool` stops those that did start.
@@ -370,20 +326,12 @@ impl Pool {
     /// If a body panics, the tasks not yet started are skipped and the first panic is raised again
     /// here, once no body runs any more. The pool stays usable.
     pub fn parallel_for<F: Fn(usize) + Sync>(&self, n: usize, body: F) {
-        let call = RustCall {
-            body: &body,
-            panicked: AtomicBool::new(false),
-            payload: Mutex::new(None),
-        };
+        let call = RustCall { body: &body, panicked: AtomicBool::new(false), payload: Mutex::new(None) };
         let arg = (&raw const call).cast_mut().cast::<c_void>();
         // SAFETY: `rust_body::<F>` reads `arg` as this `RustCall<F>`, which outlives the call and may
         // be shared since `F: Sync`.
         unsafe { self.shared.dispatch(n, rust_body::<F>, arg) };
-        if let Some(payload) = call
-            .payload
-            .into_inner()
-            .unwrap_or_else(PoisonError::into_inner)
-        {
+        if let Some(payload) = call.payload.into_inner().unwrap_or_else(PoisonError::into_inner) {
             resume_unwind(payload);
         }
     }

@@ -92,11 +92,7 @@ impl Status {
 
     /// `Ok(())` for [`Status::Ok`], the status itself as the error otherwise.
     pub fn ok(self) -> Result<(), Status> {
-        if self == Status::Ok {
-            Ok(())
-        } else {
-            Err(self)
-        }
+        if self == Status::Ok { Ok(()) } else { Err(self) }
     }
 }
 
@@ -118,10 +114,7 @@ pub fn c_status_block() -> String {
     let mut cases = String::new();
     for entry in STATUS_TABLE {
         enumerators.push_str(&format!("    {} = {},\n", entry.name, entry.code));
-        cases.push_str(&format!(
-            "    case {}: return \"{}\";\n",
-            entry.name, entry.text
-        ));
+        cases.push_str(&format!("    case {}: return \"{}\";\n", entry.name, entry.text));
     }
     // C90 and C++98 compilers reject a trailing comma in an enum; C99 does not, but nothing needs it.
     let enumerators = enumerators.trim_end_matches(",\n");
@@ -147,16 +140,9 @@ mod tests {
         for (position, entry) in STATUS_TABLE.iter().enumerate() {
             assert_eq!(entry.code as usize, position);
             let status = Status::from_code(entry.code).expect("in the table");
-            assert_eq!(
-                (status.code(), status.name(), status.text()),
-                (entry.code, entry.name, entry.text)
-            );
+            assert_eq!((status.code(), status.name(), status.text()), (entry.code, entry.name, entry.text));
             assert_eq!(status.c_text().to_str(), Ok(entry.text));
-            assert!(
-                !entry.text.contains(['"', '\\', '\n']),
-                "{} must be a plain C string",
-                entry.name
-            );
+            assert!(!entry.text.contains(['"', '\\', '\n']), "{} must be a plain C string", entry.name);
         }
         assert_eq!(Status::from_code(-1), None);
         assert_eq!(Status::from_code(STATUS_TABLE.len() as i32), None);

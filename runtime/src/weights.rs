@@ -67,9 +67,7 @@ pub enum Problem {
     #[error("not a Kiln weights file")]
     NotWeights,
     /// A version that this library does not read.
-    #[error(
-        "weights file version {found}; this library reads version {VERSION}: compile the model again"
-    )]
+    #[error("weights file version {found}; this library reads version {VERSION}: compile the model again")]
     Version {
         /// The file's version.
         found: u32,
@@ -78,9 +76,7 @@ pub enum Problem {
     #[error("the header is damaged")]
     Header,
     /// The length differs from what the header says.
-    #[error(
-        "the file has {found} bytes, its header says {expected}: it is truncated or was appended to"
-    )]
+    #[error("the file has {found} bytes, its header says {expected}: it is truncated or was appended to")]
     Length {
         /// Header and payload, in bytes.
         expected: u64,
@@ -101,9 +97,7 @@ impl WeightsError {
     /// The C ABI's code for this error.
     pub fn status(&self) -> Status {
         match self {
-            WeightsError::Io { source, .. } if source.kind() == io::ErrorKind::OutOfMemory => {
-                Status::OutOfMemory
-            }
+            WeightsError::Io { source, .. } if source.kind() == io::ErrorKind::OutOfMemory => Status::OutOfMemory,
             WeightsError::Io { .. } => Status::Io,
             WeightsError::Corrupt { .. } => Status::CorruptFile,
         }
@@ -152,11 +146,7 @@ impl Header {
         if half(8) != VERSION {
             return Err(Problem::Version { found: half(8) });
         }
-        let header = Header {
-            payload_len: word(16),
-            checksum: word(24),
-            layout_id: word(32),
-        };
+        let header = Header { payload_len: word(16), checksum: word(24), layout_id: word(32) };
         if *bytes != header.encode() {
             return Err(Problem::Header);
         }
@@ -186,17 +176,8 @@ impl Weights {
     /// # Errors
     /// [`WeightsError`], naming the file.
     pub fn map(path: &Path) -> Result<Weights, WeightsError> {
-        let io = |action| {
-            move |source| WeightsError::Io {
-                path: path.to_owned(),
-                action,
-                source,
-            }
-        };
-        let corrupt = |problem| WeightsError::Corrupt {
-            path: path.to_owned(),
-            problem,
-        };
+        let io = |action| move |source| WeightsError::Io { path: path.to_owned(), action, source };
+        let corrupt = |problem| WeightsError::Corrupt { path: path.to_owned(), problem };
         let file = File::open(path).map_err(io("open"))?;
         let metadata = file.metadata().map_err(io("read the size"))?;
         if !metadata.is_file() || metadata.len() < HEADER_LEN as u64 {
@@ -211,11 +192,7 @@ impl Weights {
             let expected = header.file_len().unwrap_or(u64::MAX);
             return Err(corrupt(Problem::Length { expected, found }));
         }
-        Ok(Weights {
-            path: path.to_owned(),
-            map,
-            header,
-        })
+        Ok(Weights { path: path.to_owned(), map, header })
     }
 
     /// Reads the whole payload and compares its checksum.
@@ -227,10 +204,7 @@ impl Weights {
         if expected == found {
             return Ok(());
         }
-        Err(WeightsError::Corrupt {
-            path: self.path.clone(),
-            problem: Problem::Checksum { expected, found },
-        })
+        Err(WeightsError::Corrupt { path: self.path.clone(), problem: Problem::Checksum { expected, found } })
     }
 
     /// The payload; its first byte is aligned to 64 bytes.
@@ -285,16 +259,11 @@ impl WeightsWriter {
         let Some(file) = &mut self.file else {
             return Ok(());
         };
-        file.write_all(bytes)
-            .map_err(|source| self.io("write", source))
+        file.write_all(bytes).map_err(|source| self.io("write", source))
     }
 
     fn io(&self, action: &'static str, source: io::Error) -> WeightsError {
-        WeightsError::Io {
-            path: self.target.clone(),
-            action,
-            source,
-        }
+        WeightsError::Io { path: self.target.clone(), action, source }
     }
 
     /// Appends payload bytes and returns the offset in the payload at which they start.
@@ -324,13 +293,8 @@ impl WeightsWriter {
     /// # Errors
     /// [`WeightsError::Io`]; the file aside is then removed.
     pub fn finish(mut self) -> Result<Header, WeightsError> {
-        let header = Header {
-            payload_len: self.len,
-            checksum: self.hash.digest(),
-            layout_id: self.layout_id,
-        };
-        self.put_header(&header)
-            .map_err(|source| self.io("write", source))?;
+        let header = Header { payload_len: self.len, checksum: self.hash.digest(), layout_id: self.layout_id };
+        self.put_header(&header).map_err(|source| self.io("write", source))?;
         std::fs::rename(&self.aside, &self.target).map_err(|source| self.io("rename", source))?;
         self.file = None;
         Ok(header)
@@ -361,17 +325,11 @@ impl Drop for WeightsWriter {
 /// A new file in the directory of `path`, so that a rename stays on one file system.
 fn create_aside(path: &Path) -> io::Result<(File, PathBuf)> {
     static SERIAL: AtomicU64 = AtomicU64::new(0);
-    let name = path
-        .file_name()
-        .ok_or_else(|| io::Error::from(io::ErrorKind::InvalidInput))?;
+    let name = path.file_name().ok_or_else(|| io::Error::from(io::ErrorKind::InvalidInput))?;
     loop {
         let mut aside = std::ffi::OsString::from(".");
         aside.push(name);
-        aside.push(format!(
-            ".{}-{}.tmp",
-            std::process::id(),
-            SERIAL.fetch_add(1, Ordering::Relaxed)
-        ));
+        aside.push(format!(".{}-{}.tmp", std::process::id(), SERIAL.fetch_add(1, Ordering::Relaxed)));
         let aside = path.with_file_name(aside);
         match OpenOptions::new().write(true).create_new(true).open(&aside) {
             Ok(file) => return Ok((file, aside)),

@@ -11,9 +11,7 @@ fn source(name: &str) -> PathBuf {
 
 /// Runs a command that must succeed; its output is the failure's message.
 fn run(command: &mut Command) {
-    let output = command
-        .output()
-        .unwrap_or_else(|e| panic!("{command:?}: {e}"));
+    let output = command.output().unwrap_or_else(|e| panic!("{command:?}: {e}"));
     assert!(
         output.status.success(),
         "{command:?}\n{}{}",
@@ -34,22 +32,14 @@ fn the_header_compiles_in_any_order_with_model_headers() {
     let dir = tempfile::tempdir().unwrap();
     let blocks = format!("{}{}", status::c_status_block(), abi::C_PARALLEL_BLOCK);
     for model in ["a", "b"] {
-        let text = format!(
-            "#ifndef {model}_H\n#define {model}_H\n#include <stddef.h>\n#include <stdint.h>\n{blocks}#endif\n"
-        );
+        let text =
+            format!("#ifndef {model}_H\n#define {model}_H\n#include <stddef.h>\n#include <stdint.h>\n{blocks}#endif\n");
         std::fs::write(dir.path().join(format!("model_{model}.h")), text).unwrap();
     }
     let (include, file) = (source("include"), source("tests/c/headers.c"));
     for order in ["-DKILN_FIRST", "-DMODEL_FIRST"] {
         let common = |command: &mut Command| {
-            command
-                .arg(order)
-                .arg("-I")
-                .arg(&include)
-                .arg("-I")
-                .arg(dir.path())
-                .arg("-fsyntax-only")
-                .arg(&file);
+            command.arg(order).arg("-I").arg(&include).arg("-I").arg(dir.path()).arg("-fsyntax-only").arg(&file);
         };
         let mut cc = compiler("CC", "cc");
         common(cc.args(C_FLAGS));
@@ -94,11 +84,7 @@ fn a_c_program_uses_the_library() {
 
     let program = dir.path().join("program");
     let mut cc = compiler("CC", "cc");
-    cc.args(C_FLAGS)
-        .arg("-I")
-        .arg(source("include"))
-        .arg(source("tests/c/runtime.c"))
-        .arg(static_library());
+    cc.args(C_FLAGS).arg("-I").arg(source("include")).arg(source("tests/c/runtime.c")).arg(static_library());
     run(cc.args(["-lpthread", "-ldl", "-lm", "-o"]).arg(&program));
     run(Command::new(&program).arg(&good).arg(&bad));
 }
@@ -108,8 +94,5 @@ fn a_c_program_uses_the_library() {
 fn layouts_match() {
     assert_eq!(size_of::<status::Status>(), 4);
     assert_eq!(size_of::<abi::Parallel>(), 2 * size_of::<usize>());
-    assert_eq!(
-        std::mem::offset_of!(abi::Parallel, parallel_for),
-        size_of::<usize>()
-    );
+    assert_eq!(std::mem::offset_of!(abi::Parallel, parallel_for), size_of::<usize>());
 }

@@ -42,11 +42,7 @@ fn loops_and_micro_kernels_do_not_allocate() {
     }
     let kernel = ukernel::select().gemm_f32_for(16).unwrap();
     let (mr, nr) = (kernel.shape.mr, kernel.shape.nr);
-    let (a, b, mut c) = (
-        vec![1f32; mr * 300],
-        vec![2f32; 300 * nr],
-        vec![0f32; mr * nr],
-    );
+    let (a, b, mut c) = (vec![1f32; mr * 300], vec![2f32; 300 * nr], vec![0f32; mr * nr]);
     let row_off: Vec<i64> = (0..mr).map(|r| (r * 300) as i64).collect();
     let tile = GemmTile {
         a: a.as_ptr(),
@@ -82,9 +78,5 @@ fn loops_and_micro_kernels_do_not_allocate() {
     assert_eq!(after - before, 0);
     assert_eq!(sum.into_inner(), (20 + 2_000) * 28 + 20 * (2 * 28 + 8));
     assert!(c.iter().all(|v| *v == 600.0));
-    println!(
-        "{:.2} us for an empty loop on {} threads",
-        hot.as_secs_f64() * 1e6 / 2e3,
-        pool.threads()
-    );
+    println!("{:.2} us for an empty loop on {} threads", hot.as_secs_f64() * 1e6 / 2e3, pool.threads());
 }

@@ -92,10 +92,7 @@ fn concurrent_callers_do_not_deadlock() {
             });
         }
     });
-    assert_eq!(
-        total.into_inner(),
-        6 * (0..2_000).map(|n| n % 40).sum::<usize>()
-    );
+    assert_eq!(total.into_inner(), 6 * (0..2_000).map(|n| n % 40).sum::<usize>());
 }
 
 #[test]
@@ -103,9 +100,7 @@ fn the_partition_is_static() {
     let pool = Pool::new(3).unwrap();
     let owners = |n: usize| {
         let owner = Mutex::new(vec![None; n]);
-        pool.parallel_for(n, |i| {
-            owner.lock().unwrap()[i] = Some(std::thread::current().id())
-        });
+        pool.parallel_for(n, |i| owner.lock().unwrap()[i] = Some(std::thread::current().id()));
         owner.into_inner().unwrap()
     };
     let first = owners(10);
@@ -113,11 +108,7 @@ fn the_partition_is_static() {
         assert_eq!(owners(10), first);
     }
     // Ranges 0..3, 3..6, 6..10, each on one thread, the first on this one.
-    assert!(
-        first[..3]
-            .iter()
-            .all(|o| *o == Some(std::thread::current().id()))
-    );
+    assert!(first[..3].iter().all(|o| *o == Some(std::thread::current().id())));
     assert!(first[3..6].iter().all(|o| *o == first[3]));
     assert!(first[6..].iter().all(|o| *o == first[6]));
     assert_eq!(first.iter().collect::<HashSet<_>>().len(), 3);
@@ -162,10 +153,7 @@ fn sleeping_workers_wake_up() {
 
 #[test]
 fn too_many_threads_is_an_error() {
-    assert!(matches!(
-        Pool::new(MAX_THREADS + 1),
-        Err(PoolError::TooManyThreads(_))
-    ));
+    assert!(matches!(Pool::new(MAX_THREADS + 1), Err(PoolError::TooManyThreads(_))));
     assert!(Pool::new(0).unwrap().threads() >= 1);
 }
 
@@ -177,10 +165,7 @@ unsafe extern "C" fn count_slot(arg: *mut c_void, index: usize) {
 #[test]
 fn the_c_interface_runs_with_a_pool_and_without() {
     let pool = Pool::new(3).unwrap();
-    let no_function = abi::Parallel {
-        this: std::ptr::null_mut(),
-        parallel_for: None,
-    };
+    let no_function = abi::Parallel { this: std::ptr::null_mut(), parallel_for: None };
     let ways: [*const abi::Parallel; 3] = [pool.parallel(), std::ptr::null(), &no_function];
     for par in ways {
         let counts = counters(100);
@@ -202,20 +187,14 @@ fn workers_use_the_callers_floating_point_state() {
     fn multiply(a: f32, b: f32) -> f32 {
         let mut out = a;
         // SAFETY: one SSE multiplication in registers.
-        unsafe {
-            std::arch::asm!("mulss {}, {}", inout(xmm_reg) out, in(xmm_reg) b, options(nomem, nostack))
-        }
+        unsafe { std::arch::asm!("mulss {}, {}", inout(xmm_reg) out, in(xmm_reg) b, options(nomem, nostack)) }
         out
     }
     let pool = Pool::new(4).unwrap();
     let products = || {
         let out: Vec<AtomicU32> = counters(4);
-        pool.parallel_for(4, |i| {
-            out[i].store(multiply(1e-30, 1e-10).to_bits(), Ordering::Relaxed)
-        });
-        out.iter()
-            .map(|v| v.load(Ordering::Relaxed))
-            .collect::<Vec<_>>()
+        pool.parallel_for(4, |i| out[i].store(multiply(1e-30, 1e-10).to_bits(), Ordering::Relaxed));
+        out.iter().map(|v| v.load(Ordering::Relaxed)).collect::<Vec<_>>()
     };
     let subnormal = 1e-40f32.to_bits();
     assert_eq!(products(), [subnormal; 4]);
@@ -223,9 +202,5 @@ fn workers_use_the_callers_floating_point_state() {
     let flushed = products();
     set_mxcsr(0x1F80);
     assert_eq!(flushed, [0; 4]);
-    assert_eq!(
-        products(),
-        [subnormal; 4],
-        "the workers' own state is restored"
-    );
+    assert_eq!(products(), [subnormal; 4], "the workers' own state is restored");
 }

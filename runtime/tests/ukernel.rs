@@ -43,10 +43,7 @@ struct Values(u64);
 
 impl Values {
     fn next(&mut self) -> f64 {
-        self.0 = self
-            .0
-            .wrapping_mul(6_364_136_223_846_793_005)
-            .wrapping_add(1_442_695_040_888_963_407);
+        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         (self.0 >> 40) as f64 / f64::from(1 << 23) - 1.0
     }
 
@@ -104,10 +101,7 @@ impl<T: Real> Problem<T> {
         let tile = GemmTile {
             a: self.a[self.a_base..].as_ptr(),
             row_off: self.row_off.as_ptr(),
-            tap_off: self
-                .tap_off
-                .as_ref()
-                .map_or(std::ptr::null(), |t| t.as_ptr()),
+            tap_off: self.tap_off.as_ref().map_or(std::ptr::null(), |t| t.as_ptr()),
             b: self.b.as_ptr(),
             c: c.as_mut_ptr(),
             k: self.k,
@@ -134,10 +128,7 @@ impl<T: Real> Problem<T> {
             let row = self.a_base as i64 + self.row_off[t * self.row_off_tap_stride + r] + tap_off;
             for p in 0..self.k {
                 let a = self.a[usize::try_from(row + p as i64 * self.a_k_stride).unwrap()];
-                terms.push((
-                    a.to_f64(),
-                    self.b[t * self.b_tap_stride + p * self.b_k_stride + j].to_f64(),
-                ));
+                terms.push((a.to_f64(), self.b[t * self.b_tap_stride + p * self.b_k_stride + j].to_f64()));
             }
         }
         terms
@@ -157,9 +148,7 @@ impl<T: Real> Problem<T> {
     fn check(&self, kernel: &GemmKernel<T>) {
         let nr = kernel.shape.nr;
         // Before the call: indexes every element of A and B with bounds checks.
-        let terms: Vec<Vec<_>> = (0..self.rows * nr)
-            .map(|i| self.terms(i / nr, i % nr))
-            .collect();
+        let terms: Vec<Vec<_>> = (0..self.rows * nr).map(|i| self.terms(i / nr, i % nr)).collect();
         let start = self.start(nr);
         let c = self.run(kernel, &start);
         for (at, value) in c.iter().enumerate() {
@@ -174,11 +163,7 @@ impl<T: Real> Problem<T> {
                 continue;
             }
             let terms = &terms[r * nr + j];
-            let before = if self.accumulate {
-                start[at].to_f64()
-            } else {
-                0.0
-            };
+            let before = if self.accumulate { start[at].to_f64() } else { 0.0 };
             let exact = before + terms.iter().map(|(a, b)| a * b).sum::<f64>();
             let magnitude = before.abs() + terms.iter().map(|(a, b)| (a * b).abs()).sum::<f64>();
             let n = (terms.len().max(1)) as f64;
@@ -231,8 +216,7 @@ fn rows_are_cut_to_the_tile() {
     for_each::<f32>(|kernel| {
         let (mr, nr, k) = (kernel.shape.mr, kernel.shape.nr, 5);
         let mut values = Values(2);
-        let mut problem =
-            Problem::product(values.fill::<f32>(mr * k), values.fill(k * nr), mr, k, nr);
+        let mut problem = Problem::product(values.fill::<f32>(mr * k), values.fill(k * nr), mr, k, nr);
         let start = problem.start(nr);
         let full = problem.run(kernel, &start);
         problem.rows = mr + 1;
@@ -257,24 +241,15 @@ fn convolution_with_an_indirection_table() {
             let zeros = vec![0f32; channels];
             let to_zeros = (zeros.as_ptr().addr().wrapping_sub(image.as_ptr().addr()) as i64) / 4;
             zeros.as_ptr().expose_provenance();
-            let pixels: Vec<(i64, i64)> =
-                (0..mr as i64).map(|i| ((i * 5) % H, (i * 8) % W)).collect();
+            let pixels: Vec<(i64, i64)> = (0..mr as i64).map(|i| ((i * 5) % H, (i * 8) % W)).collect();
             let at = |y: i64, x: i64| {
                 let inside = (0..H).contains(&y) && (0..W).contains(&x);
-                if inside {
-                    Some((y * W + x) * channels as i64)
-                } else {
-                    None
-                }
+                if inside { Some((y * W + x) * channels as i64) } else { None }
             };
             let taps: Vec<(i64, i64)> = (0..9).map(|t| (t / 3 - 1, t % 3 - 1)).collect();
             let table: Vec<i64> = taps
                 .iter()
-                .flat_map(|(dy, dx)| {
-                    pixels
-                        .iter()
-                        .map(move |(y, x)| at(y + dy, x + dx).unwrap_or(to_zeros))
-                })
+                .flat_map(|(dy, dx)| pixels.iter().map(move |(y, x)| at(y + dy, x + dx).unwrap_or(to_zeros)))
                 .collect();
             let mut c = vec![f32::NAN; mr * nr];
             let tile = GemmTile {
@@ -304,8 +279,8 @@ fn convolution_with_an_indirection_table() {
                             continue;
                         };
                         for ch in 0..channels {
-                            let product = f64::from(image[pixel as usize + ch])
-                                * f64::from(b[(t * channels + ch) * nr + j]);
+                            let product =
+                                f64::from(image[pixel as usize + ch]) * f64::from(b[(t * channels + ch) * nr + j]);
                             exact += product;
                             magnitude += product.abs();
                         }
@@ -330,10 +305,7 @@ fn bits_do_not_depend_on_rows_shape_or_instruction_set() {
     let (a, matrix): (Vec<f32>, Vec<f32>) = (values.fill(k), values.fill(k * columns));
     // Row 0 of the product by every kernel with fused multiply-add, at every place in the tile.
     let mut first: Option<Vec<u32>> = None;
-    for table in ukernel::available()
-        .into_iter()
-        .filter(|t| t.isa != ukernel::Isa::Portable)
-    {
+    for table in ukernel::available().into_iter().filter(|t| t.isa != ukernel::Isa::Portable) {
         for kernel in table.gemm_f32() {
             for rows in 1..=kernel.shape.mr {
                 let mut bits = Vec::new();
@@ -346,12 +318,7 @@ fn bits_do_not_depend_on_rows_shape_or_instruction_set() {
                     let last = (rows - 1) * kernel.shape.nr;
                     bits.extend(c[last..last + kernel.shape.nr].iter().map(|v| v.to_bits()));
                 }
-                assert_eq!(
-                    first.get_or_insert_with(|| bits.clone()),
-                    &bits,
-                    "{} with {rows} rows",
-                    kernel.shape.name
-                );
+                assert_eq!(first.get_or_insert_with(|| bits.clone()), &bits, "{} with {rows} rows", kernel.shape.name);
             }
         }
     }
@@ -361,15 +328,9 @@ fn bits_do_not_depend_on_rows_shape_or_instruction_set() {
 #[test]
 fn long_sums_keep_the_contract() {
     for_each::<f32>(|kernel| {
-        for (k, value) in [
-            (25_088, 0.1),
-            (25_088, 1.0 / 3.0),
-            (4_608, 0.7),
-            (100_000, 0.1),
-        ] {
+        for (k, value) in [(25_088, 0.1), (25_088, 1.0 / 3.0), (4_608, 0.7), (100_000, 0.1)] {
             let nr = kernel.shape.nr;
-            Problem::product(vec![value as f32; k], vec![value as f32; k * nr], 1, k, nr)
-                .check(kernel);
+            Problem::product(vec![value as f32; k], vec![value as f32; k * nr], 1, k, nr).check(kernel);
         }
     });
 }
@@ -385,19 +346,9 @@ fn nan_infinity_and_overwriting() {
         assert!(c[..nr].iter().all(|v| v.is_nan()) && c[nr..].iter().all(|v| *v == f32::INFINITY));
         // No products at all: zero, or C as it was, sign of zero included.
         let mut empty = Problem::product(vec![], vec![], 1, 0, nr);
-        assert!(
-            empty
-                .run(kernel, &vec![f32::NAN; nr])
-                .iter()
-                .all(|v| v.to_bits() == 0)
-        );
+        assert!(empty.run(kernel, &vec![f32::NAN; nr]).iter().all(|v| v.to_bits() == 0));
         empty.accumulate = true;
-        assert!(
-            empty
-                .run(kernel, &vec![-0.0; nr])
-                .iter()
-                .all(|v| v.to_bits() == (-0f32).to_bits())
-        );
+        assert!(empty.run(kernel, &vec![-0.0; nr]).iter().all(|v| v.to_bits() == (-0f32).to_bits()));
     });
 }
 
@@ -414,27 +365,16 @@ fn tables_are_consistent() {
         {
             let (shape, symbol, elem) = shape;
             assert!(names.insert(symbol));
-            assert_eq!(
-                shape.name,
-                format!("{}_{}x{}", table.isa.name(), shape.mr, shape.nr)
-            );
+            assert_eq!(shape.name, format!("{}_{}x{}", table.isa.name(), shape.mr, shape.nr));
             assert_eq!(symbol, format!("kiln_gemm_{elem}_{}", shape.name));
         }
         for n in 1..200usize {
             let padded = |nr: usize| n.div_ceil(nr) * nr;
             let chosen = padded(table.gemm_f32_for(n).unwrap().shape.nr);
-            assert!(
-                table
-                    .gemm_f32()
-                    .iter()
-                    .all(|k| padded(k.shape.nr) >= chosen)
-            );
+            assert!(table.gemm_f32().iter().all(|k| padded(k.shape.nr) >= chosen));
         }
     }
-    assert_eq!(
-        ukernel::select().isa,
-        ukernel::available().iter().map(|t| t.isa).max().unwrap()
-    );
+    assert_eq!(ukernel::select().isa, ukernel::available().iter().map(|t| t.isa).max().unwrap());
     assert_eq!(size_of::<GemmTile<f32>>(), 14 * 8);
     assert_eq!(CHAIN % 4, 0);
 }

@@ -15,10 +15,7 @@ fn write(path: &Path, pieces: &[&[u8]], layout_id: u64) {
 
 fn problem(path: &Path) -> Problem {
     match Weights::map(path).and_then(|w| w.verify()) {
-        Err(WeightsError::Corrupt {
-            path: named,
-            problem,
-        }) => {
+        Err(WeightsError::Corrupt { path: named, problem }) => {
             assert_eq!(named, path);
             problem
         }
@@ -47,15 +44,8 @@ fn pieces_are_aligned_and_read_back() {
     assert_eq!(weights.payload(), expected);
     assert_eq!(weights.payload().as_ptr().addr() % 64, 0);
     assert_eq!(weights.header(), header);
-    assert_eq!(
-        (header.payload_len, header.layout_id, header.checksum),
-        (130, 42, xxh64(&expected, 0))
-    );
-    assert_eq!(
-        std::fs::read_dir(dir.path()).unwrap().count(),
-        1,
-        "nothing else is left"
-    );
+    assert_eq!((header.payload_len, header.layout_id, header.checksum), (130, 42, xxh64(&expected, 0)));
+    assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 1, "nothing else is left");
 }
 
 #[test]
@@ -95,10 +85,7 @@ fn a_replaced_file_does_not_disturb_a_reader() {
 fn wrong_files_are_named_as_such() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("w");
-    assert!(matches!(
-        Weights::map(&path),
-        Err(WeightsError::Io { action: "open", .. })
-    ));
+    assert!(matches!(Weights::map(&path), Err(WeightsError::Io { action: "open", .. })));
     std::fs::write(&path, b"").unwrap();
     assert_eq!(problem(&path), Problem::NotWeights);
     std::fs::write(&path, [7; 500]).unwrap();
@@ -112,21 +99,9 @@ fn wrong_files_are_named_as_such() {
     std::fs::write(&path, &newer).unwrap();
     assert_eq!(problem(&path), Problem::Version { found: 2 });
     std::fs::write(&path, &good[..good.len() - 1]).unwrap();
-    assert_eq!(
-        problem(&path),
-        Problem::Length {
-            expected: 67,
-            found: 66
-        }
-    );
+    assert_eq!(problem(&path), Problem::Length { expected: 67, found: 66 });
     std::fs::write(&path, [&good[..], b"x"].concat()).unwrap();
-    assert_eq!(
-        problem(&path),
-        Problem::Length {
-            expected: 67,
-            found: 68
-        }
-    );
+    assert_eq!(problem(&path), Problem::Length { expected: 67, found: 68 });
 }
 
 proptest! {

@@ -12,7 +12,16 @@ use super::{LoopRole, Nest, NestLoop, immediate};
 /// # Errors
 /// If the fill is no constant.
 #[allow(clippy::too_many_arguments)] // what a border is
-pub fn border(f: &Function, node: NodeId, out: Value, fill: &Tensor, low: &[Dim], high: &[Dim], layout: &Layout, name: &str) -> Result<Nest> {
+pub fn border(
+    f: &Function,
+    node: NodeId,
+    out: Value,
+    fill: &Tensor,
+    low: &[Dim],
+    high: &[Dim],
+    layout: &Layout,
+    name: &str,
+) -> Result<Nest> {
     let ty = f.ty(out);
     if fill.len() != 1 {
         bail!("the fill of a padding is one element");
@@ -40,7 +49,7 @@ pub fn border(f: &Function, node: NodeId, out: Value, fill: &Tensor, low: &[Dim]
         layout: layout.clone(),
         space: Space::Global,
         access: Access::Write,
-        align: 64,
+        align: ty.dtype.size() as u32,
     });
     let mut loops = vec![];
     for axis in 0..ty.rank() {
@@ -52,7 +61,9 @@ pub fn border(f: &Function, node: NodeId, out: Value, fill: &Tensor, low: &[Dim]
             // First index and extent along each axis: the whole axis, but for this side and for what is already filled.
             let ranges: Vec<(Dim, Dim)> = (0..ty.rank())
                 .map(|a| match a.cmp(&axis) {
-                    std::cmp::Ordering::Less => (low[a].clone(), ty.shape[a].clone() - low[a].clone() - high[a].clone()),
+                    std::cmp::Ordering::Less => {
+                        (low[a].clone(), ty.shape[a].clone() - low[a].clone() - high[a].clone())
+                    }
                     std::cmp::Ordering::Equal => (first.clone(), extent.clone()),
                     std::cmp::Ordering::Greater => (Dim::from(0), ty.shape[a].clone()),
                 })

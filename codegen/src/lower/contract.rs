@@ -22,7 +22,14 @@ impl Emit<'_> {
     }
 
     /// `out[labels] = sum over the labels that `out` lacks of lhs[..] * rhs[..]`.
-    pub(super) fn contract(&mut self, n: NodeId, spec: &ContractSpec, inputs: &[Value], v: Value, at: &[V]) -> Result<V> {
+    pub(super) fn contract(
+        &mut self,
+        n: NodeId,
+        spec: &ContractSpec,
+        inputs: &[Value],
+        v: Value,
+        at: &[V],
+    ) -> Result<V> {
         let (lhs, rhs) = (inputs[0], inputs[1]);
         let mut summed: Vec<(u8, Dim)> = vec![];
         for (labels, x) in [(&spec.lhs, lhs), (&spec.rhs, rhs)] {
@@ -37,17 +44,25 @@ impl Emit<'_> {
         let shape: Vec<Dim> = summed.iter().map(|s| s.1.clone()).collect();
         let groups: Vec<_> = (0..shape.len()).map(|i| i..i + 1).collect();
         let init = neutral(&mut self.b, ReduceOp::Sum, acc_type);
-        let sum = self.reduce_loops(n, ReduceOp::Sum, &groups, &shape, &mut vec![None; shape.len()], init, &mut |e, k, acc| {
-            let pick = |l: &u8| match spec.out.iter().position(|o| o == l) {
-                Some(p) => Some(at[p]),
-                None => summed.iter().position(|s| s.0 == *l).map(|p| k[p]),
-            };
-            let li: Option<Vec<V>> = spec.lhs.iter().map(pick).collect();
-            let ri: Option<Vec<V>> = spec.rhs.iter().map(pick).collect();
-            let (Some(li), Some(ri)) = (li, ri) else { bail!("a label stands nowhere") };
-            let (a, b) = (e.eval(lhs, &li)?, e.eval(rhs, &ri)?);
-            Ok(e.multiply_add(acc_type, a, b, acc))
-        })?;
+        let sum = self.reduce_loops(
+            n,
+            ReduceOp::Sum,
+            &groups,
+            &shape,
+            &mut vec![None; shape.len()],
+            init,
+            &mut |e, k, acc| {
+                let pick = |l: &u8| match spec.out.iter().position(|o| o == l) {
+                    Some(p) => Some(at[p]),
+                    None => summed.iter().position(|s| s.0 == *l).map(|p| k[p]),
+                };
+                let li: Option<Vec<V>> = spec.lhs.iter().map(pick).collect();
+                let ri: Option<Vec<V>> = spec.rhs.iter().map(pick).collect();
+                let (Some(li), Some(ri)) = (li, ri) else { bail!("a label stands nowhere") };
+                let (a, b) = (e.eval(lhs, &li)?, e.eval(rhs, &ri)?);
+                Ok(e.multiply_add(acc_type, a, b, acc))
+            },
+        )?;
         Ok(self.b.cast(dtype, sum))
     }
 
@@ -114,7 +129,8 @@ impl Emit<'_> {
             };
             i.push(channel);
             let fill = neutral(&mut e.b, op, e.f.ty(x).dtype);
-            let inside = |a: usize| a == 0 || a == rank + 1 || stays_inside(&dims[a - 1], &extents[a], &e.f.ty(v).shape[a]);
+            let inside =
+                |a: usize| a == 0 || a == rank + 1 || stays_inside(&dims[a - 1], &extents[a], &e.f.ty(v).shape[a]);
             let inside: Vec<bool> = (0..rank + 2).map(inside).collect();
             let mut a = e.guarded(x, &i, &extents, |a| inside[a], fill)?;
             for g in on_grid {
@@ -133,7 +149,8 @@ impl Emit<'_> {
                 }
             }
         })?;
-        let result = if *kind == WindowKind::AvgPool { self.divide_by_count(sum, acc_type, dims, &extents, at)? } else { sum };
+        let result =
+            if *kind == WindowKind::AvgPool { self.divide_by_count(sum, acc_type, dims, &extents, at)? } else { sum };
         Ok(self.b.cast(dtype, result))
     }
 
@@ -174,4 +191,3 @@ fn stays_inside(d: &WindowDim, extent: &Dim, out: &Dim) -> bool {
     let last = (out.clone() - Dim::from(1)) * Dim::from(d.stride) + Dim::from((d.size - 1) * d.dilation);
     (extent.clone() - last).as_const().is_some_and(|room| room > 0)
 }
-

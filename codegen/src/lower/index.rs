@@ -87,10 +87,11 @@ pub fn reductions(f: &Function, cluster: &Cluster) -> Vec<(Value, Vec<Source>)> 
         let Some(at) = sources.get(&out).cloned() else { continue };
         let operands: Vec<_> = node.inputs.iter().map(|&v| f.ty(v)).collect();
         let family = node.op.lower(&operands);
-        if matches!(family, Lower::Reduce { .. }) && out != cluster.output {
-            if let Some(at) = &at {
-                found.push((out, at.clone()));
-            }
+        if matches!(family, Lower::Reduce { .. })
+            && out != cluster.output
+            && let Some(at) = &at
+        {
+            found.push((out, at.clone()));
         }
         for &v in &node.inputs {
             let given = at.as_ref().and_then(|at| operand_sources(&family, &f.ty(v).shape, &f.ty(out).shape, at));
@@ -136,9 +137,9 @@ fn visit(f: &Function, cluster: &Cluster, v: Value, map: &[Option<usize>], glue:
         return;
     }
     // A pair of result axes stays glued if the value has both, next to each other, or neither.
-    for i in 0..glue.len() {
+    for (i, g) in glue.iter_mut().enumerate() {
         let at = |axis: usize| map.iter().position(|m| *m == Some(axis));
-        glue[i] &= match (at(i), at(i + 1)) {
+        *g &= match (at(i), at(i + 1)) {
             (Some(a), Some(b)) => b == a + 1,
             (None, None) => true,
             _ => false,
@@ -167,14 +168,21 @@ fn visit(f: &Function, cluster: &Cluster, v: Value, map: &[Option<usize>], glue:
             for &x in &node.inputs {
                 let from = &f.ty(x).shape;
                 let m: Vec<_> = (0..from.len())
-                    .map(|i| if from[i].is(1) && !to[i + to.len() - from.len()].is(1) { None } else { map[i + to.len() - from.len()] })
+                    .map(|i| {
+                        if from[i].is(1) && !to[i + to.len() - from.len()].is(1) {
+                            None
+                        } else {
+                            map[i + to.len() - from.len()]
+                        }
+                    })
                     .collect();
                 visit(f, cluster, x, &m, glue, seen);
             }
         }
         Lower::Contract(spec) => {
             for (labels, &x) in [&spec.lhs, &spec.rhs].into_iter().zip(&node.inputs) {
-                let m: Vec<_> = labels.iter().map(|l| spec.out.iter().position(|o| o == l).and_then(|p| map[p])).collect();
+                let m: Vec<_> =
+                    labels.iter().map(|l| spec.out.iter().position(|o| o == l).and_then(|p| map[p])).collect();
                 // Axes that an operand lacks altogether do not keep others apart; those that it has must be adjacent.
                 let mut own = vec![true; glue.len()];
                 visit(f, cluster, x, &m, &mut own, &mut HashSet::new());
@@ -198,4 +206,3 @@ fn visit(f: &Function, cluster: &Cluster, v: Value, map: &[Option<usize>], glue:
         _ => separate(glue, map),
     }
 }
-

@@ -108,9 +108,11 @@ pub fn lower(f: &Function, cluster: &Cluster, walk: &Walk, layouts: &Layouts, na
 /// The symbols that the types and attributes of a cluster mention, in name order.
 fn cluster_symbols(f: &Function, cluster: &Cluster) -> Vec<Symbol> {
     let mut found = std::collections::BTreeSet::new();
-    let mut note = |d: &Dim| d.for_each_symbol(&mut |s| {
-        found.insert(s.clone());
-    });
+    let mut note = |d: &Dim| {
+        d.for_each_symbol(&mut |s| {
+            found.insert(s.clone());
+        })
+    };
     let values = cluster.nodes.iter().flat_map(|&n| f.node(n).inputs.iter().chain(&f.node(n).outputs));
     for &v in values {
         f.ty(v).shape.iter().for_each(&mut note);
@@ -154,8 +156,11 @@ impl Emit<'_> {
     fn buffer_for(&mut self, v: Value, name: String, access: Access) -> BufId {
         let ty = self.f.ty(v);
         let layout = self.layouts.get(&v).cloned().unwrap_or_else(|| Layout::row_major(&ty.shape));
+        // Callers of a compiled model owe its inputs and outputs their elements' alignment and no more, and a kernel does
+        // not know whether a buffer is one of them. Unaligned vector accesses cost nothing where the address is aligned.
+        let align = ty.dtype.size() as u32;
         let buffer =
-            Buffer { name, dtype: ty.dtype, shape: ty.shape.clone(), layout, space: Space::Global, access, align: 64 };
+            Buffer { name, dtype: ty.dtype, shape: ty.shape.clone(), layout, space: Space::Global, access, align };
         self.b.buffer(buffer)
     }
 
@@ -179,10 +184,19 @@ impl Emit<'_> {
         self.open(walk, 0, &shape, &mut index, zero, out)
     }
 
-    fn open(&mut self, walk: &Walk, at: usize, shape: &[Dim], index: &mut Vec<Option<V>>, zero: V, out: BufId) -> Result<()> {
+    fn open(
+        &mut self,
+        walk: &Walk,
+        at: usize,
+        shape: &[Dim],
+        index: &mut Vec<Option<V>>,
+        zero: V,
+        out: BufId,
+    ) -> Result<()> {
         self.hoist(index, zero)?;
         let Some(&group) = walk.order.get(at) else {
-            let index: Vec<V> = index.iter().map(|i| i.ok_or_else(|| anyhow!("an axis has no loop"))).collect::<Result<_>>()?;
+            let index: Vec<V> =
+                index.iter().map(|i| i.ok_or_else(|| anyhow!("an axis has no loop"))).collect::<Result<_>>()?;
             let v = self.eval(self.cluster.output, &index)?;
             self.b.store(out, index, v);
             return Ok(());

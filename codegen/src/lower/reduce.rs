@@ -9,7 +9,15 @@ use super::{Emit, LoopRole, neutral};
 
 impl Emit<'_> {
     /// `result[kept..] = combine over the axes of x[..]`. Floats narrower than f32 accumulate in f32.
-    pub(super) fn reduce(&mut self, n: NodeId, op: ReduceOp, axes: &[usize], keep_dims: bool, x: Value, at: &[V]) -> Result<V> {
+    pub(super) fn reduce(
+        &mut self,
+        n: NodeId,
+        op: ReduceOp,
+        axes: &[usize],
+        keep_dims: bool,
+        x: Value,
+        at: &[V],
+    ) -> Result<V> {
         let shape = self.f.ty(x).shape.clone();
         let dtype = self.f.ty(x).dtype;
         let acc_type = accumulator(dtype);
@@ -58,18 +66,34 @@ impl Emit<'_> {
         };
         let extent = Dim::product(&shape[axes.clone()]);
         let (lo, hi) = (self.zero(), self.b.dim(&extent));
-        let out = self.for_loop(LoopKind::Reduce, lo, hi, LoopRole::Reduce(n), extent, &[(acc, Some(op))], |e, iv, inner| {
-            for (axis, v) in axes.clone().zip(e.split_index(iv, &shape[axes.clone()])) {
-                index[axis] = Some(v);
-            }
-            Ok(vec![e.reduce_loops(n, op, rest, shape, index, inner[0], body)?])
-        })?;
+        let out = self.for_loop(
+            LoopKind::Reduce,
+            lo,
+            hi,
+            LoopRole::Reduce(n),
+            extent,
+            &[(acc, Some(op))],
+            |e, iv, inner| {
+                for (axis, v) in axes.clone().zip(e.split_index(iv, &shape[axes.clone()])) {
+                    index[axis] = Some(v);
+                }
+                Ok(vec![e.reduce_loops(n, op, rest, shape, index, inner[0], body)?])
+            },
+        )?;
         Ok(out[0])
     }
 
     /// The index of the first largest (smallest) element along an axis. NaN never compares greater, so it is passed over,
     /// as TensorFlow's kernel does.
-    pub(super) fn arg_reduce(&mut self, n: NodeId, op: ReduceOp, axis: usize, x: Value, v: Value, at: &[V]) -> Result<V> {
+    pub(super) fn arg_reduce(
+        &mut self,
+        n: NodeId,
+        op: ReduceOp,
+        axis: usize,
+        x: Value,
+        v: Value,
+        at: &[V],
+    ) -> Result<V> {
         let extent = self.f.ty(x).shape[axis].clone();
         let dtype = self.f.ty(x).dtype;
         let best = neutral(&mut self.b, op, dtype);

@@ -130,7 +130,14 @@ impl Emit<'_> {
 
     /// The element at an index that may leave the operand, `fill` where it does. `inside(axis)` tells which axes cannot
     /// leave it.
-    pub(super) fn guarded(&mut self, x: Value, i: &[V], extents: &[Dim], inside: impl Fn(usize) -> bool, fill: V) -> Result<V> {
+    pub(super) fn guarded(
+        &mut self,
+        x: Value,
+        i: &[V],
+        extents: &[Dim],
+        inside: impl Fn(usize) -> bool,
+        fill: V,
+    ) -> Result<V> {
         let mut ok = None;
         let mut safe = i.to_vec();
         for (a, extent) in extents.iter().enumerate() {

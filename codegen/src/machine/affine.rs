@@ -195,7 +195,14 @@ impl Affine {
         {
             // (g k + x) / n with x < g, and n a multiple of g or g of n, does not depend on x.
             let aligned = multiple == 0 || n % multiple == 0 || multiple % n == 0;
-            if span > 0 && aligned && (if multiple == 0 { span < n } else { span < multiple.min(n) || (n % multiple == 0 && span < multiple) }) {
+            if span > 0
+                && aligned
+                && (if multiple == 0 {
+                    span < n
+                } else {
+                    span < multiple.min(n) || (n % multiple == 0 && span < multiple)
+                })
+            {
                 return big.div(d, facts);
             }
             if span == 0 && multiple % n == 0 {
@@ -261,7 +268,8 @@ impl Affine {
                 }
                 .scale(c);
                 let mut rest = form.clone();
-                rest.terms = form.terms.iter().enumerate().filter(|(k, _)| *k != i && *k != h).map(|t| t.1.clone()).collect();
+                rest.terms =
+                    form.terms.iter().enumerate().filter(|(k, _)| *k != i && *k != h).map(|t| t.1.clone()).collect();
                 form = rest.add(&joined);
                 continue 'again;
             }

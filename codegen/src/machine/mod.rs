@@ -387,8 +387,16 @@ impl Machine<'_> {
                     let step = self.dim(&step)?;
                     let step = self.splat(step, n);
                     let ty = Ty::vector(DType::I64, n);
-                    let scaled = self.pure(ty, PureKey::Binary(BinaryOp::Mul, ramp, step), Inst::Binary(BinaryOp::Mul, ramp, step));
-                    self.pure(ty, PureKey::Binary(BinaryOp::Add, base, scaled), Inst::Binary(BinaryOp::Add, base, scaled))
+                    let scaled = self.pure(
+                        ty,
+                        PureKey::Binary(BinaryOp::Mul, ramp, step),
+                        Inst::Binary(BinaryOp::Mul, ramp, step),
+                    );
+                    self.pure(
+                        ty,
+                        PureKey::Binary(BinaryOp::Add, base, scaled),
+                        Inst::Binary(BinaryOp::Add, base, scaled),
+                    )
                 } else {
                     let mut vector = None;
                     for lane in 0..n {
@@ -462,7 +470,9 @@ impl Machine<'_> {
             Inst::Splat(x) => self.broadcast(*x, ty)?,
             Inst::ReduceLanes(op, x) => Val::Tile(self.reduce_lanes(*op, *x, ty)?),
             Inst::Load { buf, index } => Val::Tile(self.load(*buf, index, ty)?),
-            Inst::Unary(..) | Inst::Binary(..) | Inst::Compare(..) | Inst::Select(..) => Val::Tile(self.elementwise(&s.inst, ty)?),
+            Inst::Unary(..) | Inst::Binary(..) | Inst::Compare(..) | Inst::Select(..) => {
+                Val::Tile(self.elementwise(&s.inst, ty)?)
+            }
             Inst::Fma(..) | Inst::Cast(_) | Inst::Bitcast(_) => Val::Tile(self.elementwise(&s.inst, ty)?),
             other => bail!("{other:?} has no machine form"),
         };
@@ -512,7 +522,9 @@ impl Machine<'_> {
             BinaryOp::Div => b.as_dim().map(|d| a.div(d, self)),
             BinaryOp::TruncMod => b.as_dim().map(|d| a.modulo(d, self)),
             BinaryOp::Min | BinaryOp::Max => match (a.as_dim(), b.as_dim()) {
-                (Some(p), Some(q)) => Some(Affine::constant(if op == BinaryOp::Min { p.smaller(q) } else { p.larger(q) })),
+                (Some(p), Some(q)) => {
+                    Some(Affine::constant(if op == BinaryOp::Min { p.smaller(q) } else { p.larger(q) }))
+                }
                 _ => None,
             },
             _ => None,
@@ -710,7 +722,8 @@ impl Machine<'_> {
             shapes.push((t.rows, t.lanes, t.values.len()));
         }
         let kind = if l.kind == LoopKind::Parallel { LoopKind::Parallel } else { LoopKind::Serial };
-        let carried: Vec<_> = carried.into_iter().map(|(v, c)| (v, if kind == LoopKind::Serial { None } else { c })).collect();
+        let carried: Vec<_> =
+            carried.into_iter().map(|(v, c)| (v, if kind == LoopKind::Serial { None } else { c })).collect();
         let mut open = self.b.open_loop(kind, lo, hi, l.step, l.unroll, &carried);
         self.memo.push(Memo::default());
         self.multiples.insert(open.iv, gcd(lo_multiple, l.step));

@@ -42,11 +42,6 @@ impl<'a> Emit<'a> {
         self.goal == DType::F32
     }
 
-    /// Whether the target fuses multiply-adds.
-    pub fn fused(&self) -> bool {
-        self.caps.fma
-    }
-
     pub fn format(&self) -> Format {
         match self.elem {
             DType::F32 => Format { mantissa: 23, bias: 127, magic: 12_582_912.0 },
@@ -268,12 +263,14 @@ impl<'a> Emit<'a> {
         (p, self.add(e, ll))
     }
 
-    /// Upper half of the mantissa (by its bits, so that nothing overflows) and the rest.
+    /// x rounded to half of its mantissa, and the rest, which has a bit less than the other half (its sign counts): all
+    /// products of such parts are exact. Rounded by the bits, so that no intermediate product overflows.
     pub fn split(&mut self, x: V) -> (V, V) {
         let bits = self.bits(x);
         let low = if self.elem == DType::F32 { 12 } else { 27 };
-        let mask = self.i(!((1i64 << low) - 1));
-        let h = self.bin(BinaryOp::BitAnd, bits, mask);
+        let (half, mask) = (self.i(1 << (low - 1)), self.i(!((1i64 << low) - 1)));
+        let h = self.add(bits, half);
+        let h = self.bin(BinaryOp::BitAnd, h, mask);
         let h = self.float(h);
         (h, self.sub(x, h))
     }

@@ -46,12 +46,22 @@ fn erfc_positive(e: &mut Emit, a: V) -> V {
     e.mul(g, p)
 }
 
-/// erfc x = 2 - erfc(-x).
+/// erfc x = 2 - erfc(-x); 1 - erf x near 0.
 pub(super) fn erfc(e: &mut Emit, x: V) -> V {
     let a = e.abs(x);
     let c = erfc_positive(e, a);
     let two = e.c(2.0);
     let other = e.sub(two, c);
     let negative = e.lt_c(x, 0.0);
-    e.sel(negative, other, c)
+    let r = e.sel(negative, other, c);
+    if e.short() {
+        return r;
+    }
+    let z = e.mul(x, x);
+    let p = e.poly(&ERF_64, z);
+    let p = e.fma(p, x, x);
+    let one = e.c(1.0);
+    let near = e.sub(one, p);
+    let small = e.lt_c(a, 0.5);
+    e.sel(small, near, r)
 }

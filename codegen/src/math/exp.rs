@@ -105,22 +105,61 @@ pub(super) fn exp_pair(e: &mut Emit, x: V, low: V) -> V {
     exp_clamped(e, t, Some(low))
 }
 
-/// (e^x - 1) / 2, and e^x / 2 if wanted: the halves do not overflow before the functions built from them do.
-pub(super) fn half_expm1(e: &mut Emit, x: V) -> V {
+/// (e^x - 1) 2^-k for x where 2^(n - k) is finite. f64 carries the low part of the reduced argument, without which the
+/// error passes 1 ULP where 2^n (e^r - 1) and 2^n - 1 nearly cancel.
+fn scaled_expm1(e: &mut Emit, x: V, k: i64) -> V {
     let f = e.format();
-    let Reduced { r, biased, .. } = reduce(e, x, f.bias - 1);
-    let q = expm1_reduced(e, r);
+    let Reduced { r, n, biased } = reduce(e, x, f.bias - k);
     let s = e.pow2(biased);
-    let whole = e.add_c(s, -0.5);
-    e.fma(s, q, whole)
+    let whole = e.add_c(s, -(2f64.powi(-k as i32)));
+    if e.elem() == DType::F32 || e.short() {
+        let q = expm1_reduced(e, r);
+        return e.fma(s, q, whole);
+    }
+    let (hi, lo) = ln2(e);
+    let t = e.fma_c(n, -hi, x);
+    let low = e.sub(t, r);
+    let low = e.fma_c(n, -lo, low);
+    let q = e.poly(table(e), r);
+    let z = e.mul(r, r);
+    let q = e.fma(z, q, low);
+    // The larger part, its rounding error put back.
+    let sr = e.mul(s, r);
+    let sum = e.add(whole, sr);
+    let (big, small) = two_sum_rest(e, whole, sr, sum);
+    let rest = e.add(big, small);
+    let rest = e.fma(s, q, rest);
+    e.add(sum, rest)
+}
+
+/// The rounding error of `sum` = x + y in two parts (Knuth's two-sum).
+fn two_sum_rest(e: &mut Emit, x: V, y: V, sum: V) -> (V, V) {
+    let t = e.sub(sum, x);
+    let u = e.sub(sum, t);
+    (e.sub(x, u), e.sub(y, t))
+}
+
+/// (e^x - 1) / 4, x <= 710.6: finite wherever sinh x is.
+pub(super) fn quarter_expm1(e: &mut Emit, x: V) -> V {
+    scaled_expm1(e, x, 2)
+}
+
+/// e^x / 4, 0 <= x <= 710.6.
+pub(super) fn quarter_exp(e: &mut Emit, x: V) -> V {
+    let f = e.format();
+    let Reduced { r, biased, .. } = reduce(e, x, f.bias - 2);
+    let p = exp_reduced(e, r);
+    let s = e.pow2(biased);
+    e.mul(p, s)
 }
 
 /// e^x - 1.
 pub(super) fn expm1(e: &mut Emit, x: V) -> V {
-    let (below, above, tiny) = if e.elem() == DType::F32 { (-18.0, 89.0, 2f64.powi(-25)) } else { (-38.0, 710.0, 2f64.powi(-54)) };
+    let (below, above, tiny) =
+        if e.elem() == DType::F32 { (-18.0, 89.0, 2f64.powi(-25)) } else { (-38.0, 710.0, 2f64.powi(-54)) };
     let t = e.max_c(x, below);
     let t = e.min_c(t, above);
-    let h = half_expm1(e, t);
+    let h = scaled_expm1(e, t, 1);
     let r = e.add(h, h);
     // Halving a subnormal would round, and the sum with 0 would lose the sign of -0.
     let a = e.abs(x);

@@ -22,16 +22,24 @@ pub(super) struct Parts {
 pub(super) fn parts(e: &mut Emit, x: V) -> Parts {
     let f = e.format();
     let bits = e.bits(x);
-    let root = if e.elem() == DType::F32 { i64::from(std::f32::consts::FRAC_1_SQRT_2.to_bits()) } else { std::f64::consts::FRAC_1_SQRT_2.to_bits() as i64 };
-    // Subtracting sqrt(1/2)'s bits moves the step of the exponent field to the mantissa's; adding a bias back keeps
-    // the field positive, so that a logical shift serves.
+    let root = if e.elem() == DType::F32 {
+        i64::from(std::f32::consts::FRAC_1_SQRT_2.to_bits())
+    } else {
+        std::f64::consts::FRAC_1_SQRT_2.to_bits() as i64
+    };
+    // Subtracting sqrt(1/2)'s bits moves the step of the exponent field from 1 to sqrt(1/2).
     let field_mask = e.i(!((1i64 << f.mantissa) - 1));
     let offset = e.i(root);
     let moved = e.sub(bits, offset);
     let field = e.bin(BinaryOp::BitAnd, moved, field_mask);
     let m = e.sub(bits, field);
     let m = e.float(m);
-    // field >> mantissa as a float, without an integer conversion: placed below the hidden bit of 2^mantissa.
+    if e.elem() == DType::F32 {
+        let shift = e.i(f.mantissa);
+        let n = e.bin(BinaryOp::Shr, field, shift);
+        return Parts { m, e: e.b.cast(DType::F32, n), field };
+    }
+    // Many machines convert no vectors of i64: the exponent is placed below the hidden bit of 2^mantissa instead.
     let lift = e.i(f.bias << f.mantissa);
     let positive = e.add(field, lift);
     let shift = e.i(f.mantissa);

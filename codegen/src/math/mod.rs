@@ -14,10 +14,14 @@
 mod emit;
 mod erf;
 mod exp;
+mod gamma;
+mod hyper;
+mod inverse;
 mod log;
 mod pow;
 mod simple;
 mod tables;
+mod trig;
 
 use anyhow::{Result, bail};
 use kiln_ir::loops::{KernelBuilder, V};
@@ -57,7 +61,19 @@ fn is_machine_unary(op: UnaryOp, d: DType) -> bool {
         Class::Signed | Class::Unsigned => matches!(op, Neg | Abs | Sign | BitNot | PopCount | Square),
         Class::Float => matches!(
             op,
-            Neg | Abs | Sign | Floor | Ceil | Rint | Trunc | Sqrt | Rsqrt | Reciprocal | Square | IsNan | IsInf | IsFinite
+            Neg | Abs
+                | Sign
+                | Floor
+                | Ceil
+                | Rint
+                | Trunc
+                | Sqrt
+                | Rsqrt
+                | Reciprocal
+                | Square
+                | IsNan
+                | IsInf
+                | IsFinite
         ),
         _ => false,
     }
@@ -69,7 +85,20 @@ fn is_machine_binary(op: BinaryOp, d: DType) -> bool {
         Class::Bool => matches!(op, And | Or | Xor),
         Class::Signed | Class::Unsigned => matches!(
             op,
-            Add | Sub | Mul | Div | FloorDiv | FloorMod | TruncMod | Max | Min | SquaredDifference | BitAnd | BitOr | BitXor | Shl | Shr
+            Add | Sub
+                | Mul
+                | Div
+                | FloorDiv
+                | FloorMod
+                | TruncMod
+                | Max
+                | Min
+                | SquaredDifference
+                | BitAnd
+                | BitOr
+                | BitXor
+                | Shl
+                | Shr
         ),
         // TensorFlow rounds the quotient and the difference of its 16-bit types before it goes on.
         Class::Float if is_half(d) => {
@@ -77,7 +106,18 @@ fn is_machine_binary(op: BinaryOp, d: DType) -> bool {
         }
         Class::Float => matches!(
             op,
-            Add | Sub | Mul | Div | Max | Min | FloorDiv | FloorMod | TruncMod | DivNoNan | MulNoNan | Xdivy | SquaredDifference
+            Add | Sub
+                | Mul
+                | Div
+                | Max
+                | Min
+                | FloorDiv
+                | FloorMod
+                | TruncMod
+                | DivNoNan
+                | MulNoNan
+                | Xdivy
+                | SquaredDifference
         ),
         _ => false,
     }
@@ -138,6 +178,21 @@ fn float_unary(e: &mut Emit, op: UnaryOp, x: V) -> Result<V> {
         Log1p => log::log1p(e, x),
         Erf => erf::erf(e, x),
         Erfc => erf::erfc(e, x),
+        Erfinv => inverse::erfinv(e, x),
+        Ndtri => inverse::ndtri(e, x),
+        Sin => trig::sin(e, x),
+        Cos => trig::cos(e, x),
+        Tan => trig::tan(e, x),
+        Asin => trig::asin(e, x),
+        Acos => trig::acos(e, x),
+        Atan => trig::atan(e, x),
+        Sinh => hyper::sinh(e, x),
+        Cosh => hyper::cosh(e, x),
+        Asinh => hyper::asinh(e, x),
+        Acosh => hyper::acosh(e, x),
+        Atanh => hyper::atanh(e, x),
+        Lgamma => gamma::lgamma(e, x),
+        Digamma => gamma::digamma(e, x),
         _ => bail!("`{op}` on {} has no expansion into machine operations", e.elem()),
     })
 }
@@ -178,11 +233,13 @@ pub fn binary(b: &mut KernelBuilder, op: BinaryOp, x: V, y: V, caps: Caps) -> Re
             let none = e.eq(x, zero);
             Ok(e.sel(none, zero, r))
         }
-        Pow if d == DType::F32 => e.in_double(|e| {
-            let (x, y) = (e.enter(x), e.enter(y));
-            Ok(pow::pow(e, x, y))
-        }),
-        Pow => Ok(pow::pow(&mut e, x, y)),
+        Pow | Atan2 => {
+            let compute = |e: &mut Emit| {
+                let (x, y) = (e.enter(x), e.enter(y));
+                Ok(if op == Pow { pow::pow(e, x, y) } else { trig::atan2(e, x, y) })
+            };
+            if d == DType::F32 { e.in_double(compute) } else { compute(&mut e) }
+        }
         _ => bail!("`{op}` on {d} has no expansion into machine operations"),
     }
 }

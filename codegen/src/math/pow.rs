@@ -48,7 +48,7 @@ fn log_pair(e: &mut Emit, a: V) -> (V, V) {
     let (t, t_low) = e.two_prod(z, third);
     let t_low = e.fma(z_low, third, t_low);
     // 2/3 minus its double: 2/3 * 2^-54 (the double is below by a third of its last bit).
-    let t_low = e.fma_c(z, 3.700_743_415_417_188_4e-17, t_low);
+    let t_low = e.fma_c(z, 3.700_743_415_417_188e-17, t_low);
     let r = e.poly(&LOG_POW_64, z);
     let zz = e.mul(z, z);
     let r = e.mul(zz, r);
@@ -141,7 +141,8 @@ impl Emit<'_> {
 pub(super) fn integer(b: &mut KernelBuilder, x: V, y: V) -> Result<V> {
     let d = b.ty(x).elem;
     let bits = 8 * d.size() - usize::from(d.is_signed());
-    let (zero, one) = (b.push_hoisted(Ty::scalar(d), Inst::ConstInt(0)), b.push_hoisted(Ty::scalar(d), Inst::ConstInt(1)));
+    let (zero, one) =
+        (b.push_hoisted(Ty::scalar(d), Inst::ConstInt(0)), b.push_hoisted(Ty::scalar(d), Inst::ConstInt(1)));
     let (mut base, mut rest, mut r) = (x, b.binary(BinaryOp::Max, y, zero), one);
     for step in 0..bits {
         let bit = b.binary(BinaryOp::BitAnd, rest, one);

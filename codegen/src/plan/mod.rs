@@ -19,8 +19,8 @@ use crate::machine::{self, Lanes};
 use crate::math::Caps;
 use crate::program::{Place, Port, Program, Step, Weights};
 use crate::schedule::{Schedule, choose, tile};
-use placement::Placement;
 use crate::target::Target;
+use placement::Placement;
 
 /// What was planned, for reports: one entry a kernel call, and the memory figures.
 #[derive(Clone, Debug)]
@@ -242,7 +242,8 @@ impl<'a> Planner<'a> {
         let Some(fill) = f.def_node(node.inputs[1]).and_then(|d| d.op.is::<Const>()) else {
             bail!("the fill of a padding in place is a constant")
         };
-        let layout = self.placement.layouts.get(&c.output).cloned().unwrap_or_else(|| Layout::row_major(&f.ty(c.output).shape));
+        let layout =
+            self.placement.layouts.get(&c.output).cloned().unwrap_or_else(|| Layout::row_major(&f.ty(c.output).shape));
         let name = format!("k{}", self.kernels.len());
         let nest = border(f, n, c.output, &fill.value, &low, &high, &layout, &name)?;
         let schedule = choose::border_schedule(&nest, self.target);

@@ -36,7 +36,11 @@ fn lone_view(f: &Function, c: &Cluster) -> Option<(NodeId, View)> {
 
 /// Decides placements. `fetched`: values that are outputs of the function.
 pub fn place(f: &Function, clusters: &[Cluster], fetched: &dyn Fn(Value) -> bool) -> Placement {
-    let mut p = Placement { done: vec![false; clusters.len()], border_only: vec![false; clusters.len()], ..Placement::default() };
+    let mut p = Placement {
+        done: vec![false; clusters.len()],
+        border_only: vec![false; clusters.len()],
+        ..Placement::default()
+    };
     let produced: HashMap<Value, usize> = clusters.iter().enumerate().map(|(i, c)| (c.output, i)).collect();
     // A value that a reshape shares memory with must stay row-major.
     let mut pinned: Vec<Value> = vec![];
@@ -45,7 +49,8 @@ pub fn place(f: &Function, clusters: &[Cluster], fetched: &dyn Fn(Value) -> bool
             && !fetched(c.output)
         {
             let x = f.node(n).inputs[0];
-            let in_memory = matches!(f.def(x), Def::Node(..)) && f.def_node(x).is_some_and(|d| d.op.is::<Const>().is_none());
+            let in_memory =
+                matches!(f.def(x), Def::Node(..)) && f.def_node(x).is_some_and(|d| d.op.is::<Const>().is_none());
             if in_memory {
                 p.parent.insert(c.output, x);
                 p.done[i] = true;

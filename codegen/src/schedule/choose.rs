@@ -120,7 +120,8 @@ fn product(f: &Function, cluster: &Cluster, groups: &[std::ops::Range<usize>], t
     let s = sides(f, cluster)?;
     let out = f.ty(cluster.output);
     let lanes = groups.len().checked_sub(1)?;
-    let row_group = s.row_axes.iter().rev().find_map(|a| groups.iter().position(|g| g.contains(a))).filter(|&g| g != lanes);
+    let row_group =
+        s.row_axes.iter().rev().find_map(|a| groups.iter().position(|g| g.contains(a))).filter(|&g| g != lanes);
     let n = Dim::product(&out.shape[groups[lanes].clone()]);
     let m = row_group.map_or(Dim::from(1), |g| Dim::product(&out.shape[groups[g].clone()]));
     let tile = register_tile(target, out.dtype, m.as_const(), n.as_const());
@@ -188,7 +189,9 @@ fn tile_time(rows: i64, vectors: f64) -> f64 {
 /// The schedule of a nest that was lowered as chosen.
 pub fn schedule(choice: &Choice, nest: &Nest, target: &Target) -> Schedule {
     match &choice.class {
-        Class::Product { rows, lanes, tile, row_bytes } => product_schedule(choice, nest, *rows, *lanes, *tile, *row_bytes, target),
+        Class::Product { rows, lanes, tile, row_bytes } => {
+            product_schedule(choice, nest, *rows, *lanes, *tile, *row_bytes, target)
+        }
         Class::Window => window_schedule(nest, target),
         Class::Rows => rows_schedule(nest, target),
         Class::Elements => elements_schedule(nest, target),
@@ -352,7 +355,8 @@ fn rows_schedule(nest: &Nest, target: &Target) -> Schedule {
     // Loops opened after a reduction run along the row.
     let position = |l: &NestLoop| nest.loops.iter().position(|x| x.iv == l.iv);
     let first_reduction = reductions.first().and_then(|l| position(l)).unwrap_or(usize::MAX);
-    let (rows, along): (Vec<_>, Vec<_>) = outs.into_iter().partition(|l| position(l).is_some_and(|p| p < first_reduction));
+    let (rows, along): (Vec<_>, Vec<_>) =
+        outs.into_iter().partition(|l| position(l).is_some_and(|p| p < first_reduction));
     if let Some(l) = along.last() {
         s.lanes.push(TileAxis { iv: l.iv, sizes: lane_sizes(nest, wide(size(&l.extent)), target) });
     }
@@ -381,4 +385,3 @@ fn elements_schedule(nest: &Nest, target: &Target) -> Schedule {
     s.tasks = tasks(nest, outer, &[(inner, i64::from(wide))]);
     s
 }
-

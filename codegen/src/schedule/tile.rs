@@ -355,7 +355,11 @@ impl Tiler<'_> {
         }
         let Ok(extent) = u16::try_from(size) else { bail!("a tile extent of {size} is too large") };
         let saved = (self.rows, self.lanes);
-        if dim == ROWS { self.rows = extent } else { self.lanes = extent }
+        if dim == ROWS {
+            self.rows = extent
+        } else {
+            self.lanes = extent
+        }
         if length == Some(size) {
             self.tile_body(l, lo, extent, dim)?;
         } else {
@@ -414,7 +418,8 @@ impl Tiler<'_> {
                 self.set(c.inner, inner);
             }
             self.block(&l.body)?;
-            open.yields = l.body.yields.iter().map(|&y| self.get(y).map(|y| self.widen(y, LANES))).collect::<Result<_>>()?;
+            open.yields =
+                l.body.yields.iter().map(|&y| self.get(y).map(|y| self.widen(y, LANES))).collect::<Result<_>>()?;
             let wide = self.b.close_loop(open);
             self.lanes = lanes;
             for ((acc, w), &op) in acc.iter_mut().zip(wide).zip(&ops) {
@@ -425,7 +430,8 @@ impl Tiler<'_> {
         }
         if range.trip.is_none() || whole != range.trip {
             let saved = std::mem::replace(&mut self.lanes, 1);
-            let init: Vec<V> = acc.iter().zip(&l.carried).map(|(&a, c)| self.widen(a, self.deps[c.inner.0 as usize] & ROWS)).collect();
+            let init: Vec<V> =
+                acc.iter().zip(&l.carried).map(|(&a, c)| self.widen(a, self.deps[c.inner.0 as usize] & ROWS)).collect();
             acc = self.emit_scalar_rest(l, lo, range.hi, init)?;
             self.lanes = saved;
         }

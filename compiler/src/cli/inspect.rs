@@ -69,7 +69,11 @@ pub fn main(args: &Args) -> Result<()> {
         println!("tags: {}", t.join(","));
     }
     if !facts.signatures.is_empty() {
-        println!("signatures: {} (taken: {})", facts.signatures.join(", "), facts.signature.as_deref().unwrap_or("none"));
+        println!(
+            "signatures: {} (taken: {})",
+            facts.signatures.join(", "),
+            facts.signature.as_deref().unwrap_or("none")
+        );
     }
     for (what, ports) in [("input", &facts.inputs), ("output", &facts.outputs)] {
         for p in ports {
@@ -89,7 +93,13 @@ pub fn main(args: &Args) -> Result<()> {
     } else {
         println!("unsupported:");
         for u in &facts.unsupported {
-            println!("  {} ({}x): {}{}", u.op, u.count, u.nodes.join(", "), if u.count > u.nodes.len() { ", .." } else { "" });
+            println!(
+                "  {} ({}x): {}{}",
+                u.op,
+                u.count,
+                u.nodes.join(", "),
+                if u.count > u.nodes.len() { ", .." } else { "" }
+            );
         }
     }
     Ok(())

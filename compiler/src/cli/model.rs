@@ -153,7 +153,13 @@ impl CodeArgs {
 /// The arrays of a file by port name: `in:NAME` or `NAME`, where NAME is a port's key, or its node without `:0`.
 pub fn pick(arrays: &Arrays, prefix: &str, port: &str) -> Option<Tensor> {
     let bare = port.strip_suffix(":0").unwrap_or(port);
-    let names = [format!("{prefix}:{port}"), port.to_string(), format!("{prefix}:{bare}"), bare.to_string(), format!("{bare}:0")];
+    let names = [
+        format!("{prefix}:{port}"),
+        port.to_string(),
+        format!("{prefix}:{bare}"),
+        bare.to_string(),
+        format!("{bare}:0"),
+    ];
     names.iter().find_map(|n| arrays.iter().find(|a| a.0 == *n)).map(|a| a.1.clone())
 }
 

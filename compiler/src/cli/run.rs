@@ -62,7 +62,13 @@ struct Bench {
 ///
 /// # Errors
 /// As the stages of the pipeline.
-pub fn compile_for(model: &ModelArgs, code: &CodeArgs, arrays: &Arrays, threads: usize, times: &mut Times) -> Result<(Executable, Vec<Tensor>)> {
+pub fn compile_for(
+    model: &ModelArgs,
+    code: &CodeArgs,
+    arrays: &Arrays,
+    threads: usize,
+    times: &mut Times,
+) -> Result<(Executable, Vec<Tensor>)> {
     let start = Instant::now();
     let mut shapes = model.shapes()?;
     let open = model.open_options()?;
@@ -78,7 +84,8 @@ pub fn compile_for(model: &ModelArgs, code: &CodeArgs, arrays: &Arrays, threads:
     }
     let imported = pipeline::import(path, &open, &shapes)?;
     times.import = start.elapsed();
-    let ports: Vec<String> = imported.module.funcs[imported.module.entries[0]].params.iter().map(|p| p.name.clone()).collect();
+    let ports: Vec<String> =
+        imported.module.funcs[imported.module.entries[0]].params.iter().map(|p| p.name.clone()).collect();
     let given = inputs(arrays, ports.iter().map(String::as_str))?;
     let executable = pipeline::build(imported, code.backend()?, &code.passes(), threads, times)?;
     Ok((executable, given))
@@ -138,7 +145,10 @@ pub fn main(args: &Args) -> Result<()> {
         facts.peak_rss_mb.map_or("unknown".into(), |m| format!("{m:.0}"))
     );
     if let Some(b) = &facts.bench {
-        println!("{:.3} ms median of {} runs ({:.3} to {:.3}), {} thread(s)", b.median_ms, b.runs, b.min_ms, b.max_ms, args.threads);
+        println!(
+            "{:.3} ms median of {} runs ({:.3} to {:.3}), {} thread(s)",
+            b.median_ms, b.runs, b.min_ms, b.max_ms, args.threads
+        );
     }
     Ok(())
 }
@@ -155,10 +165,15 @@ fn bench(spec: &str, mut run: impl FnMut() -> Result<()>) -> Result<Bench> {
     let one = start.elapsed() / 2;
     let runs = match budget {
         Some(s) => {
-            let s = s.ok().filter(|s| *s > 0.0).with_context(|| format!("`--bench {spec}`: write a number of runs or a time such as 2.5s"))?;
+            let s = s
+                .ok()
+                .filter(|s| *s > 0.0)
+                .with_context(|| format!("`--bench {spec}`: write a number of runs or a time such as 2.5s"))?;
             (s / one.as_secs_f64().max(1e-7)).clamp(5.0, 300.0) as usize
         }
-        None => spec.parse().with_context(|| format!("`--bench {spec}`: write a number of runs or a time such as 2.5s"))?,
+        None => {
+            spec.parse().with_context(|| format!("`--bench {spec}`: write a number of runs or a time such as 2.5s"))?
+        }
     };
     let mut times: Vec<Duration> = vec![];
     for _ in 0..runs.max(1) {
@@ -168,5 +183,10 @@ fn bench(spec: &str, mut run: impl FnMut() -> Result<()>) -> Result<Bench> {
     }
     times.sort();
     let ms = |d: Duration| d.as_secs_f64() * 1e3;
-    Ok(Bench { min_ms: ms(times[0]), median_ms: ms(times[times.len() / 2]), max_ms: ms(times[times.len() - 1]), runs: times.len() })
+    Ok(Bench {
+        min_ms: ms(times[0]),
+        median_ms: ms(times[times.len() / 2]),
+        max_ms: ms(times[times.len() - 1]),
+        runs: times.len(),
+    })
 }

@@ -88,9 +88,19 @@ pub fn main(args: &Args) -> Result<()> {
         for o in &facts.outputs {
             let ulp = o.ulp.map_or(String::new(), |u| format!(", {u:.0} ULP"));
             let verdict = if o.ok { "ok" } else { "WRONG" };
-            println!("{}: {verdict}, relative error {:.2e}{ulp}{}", o.name, o.relative_error, o.problem.as_ref().map_or(String::new(), |p| format!(": {p}")));
+            println!(
+                "{}: {verdict}, relative error {:.2e}{ulp}{}",
+                o.name,
+                o.relative_error,
+                o.problem.as_ref().map_or(String::new(), |p| format!(": {p}"))
+            );
         }
-        println!("{:?}, threads {:?}: {} bits", facts.backend, facts.threads, if equal_bits { "equal" } else { "DIFFERENT" });
+        println!(
+            "{:?}, threads {:?}: {} bits",
+            facts.backend,
+            facts.threads,
+            if equal_bits { "equal" } else { "DIFFERENT" }
+        );
     }
     if !ok {
         bail!("the outputs differ from the golden ones");
@@ -100,7 +110,8 @@ pub fn main(args: &Args) -> Result<()> {
 
 /// Compares an output with its golden value.
 fn compare(name: &str, got: &Tensor, want: &Tensor, tol: f64) -> OutputFacts {
-    let fact = |relative_error: f64, ulp, ok, problem| OutputFacts { name: name.into(), relative_error, ulp, ok, problem };
+    let fact =
+        |relative_error: f64, ulp, ok, problem| OutputFacts { name: name.into(), relative_error, ulp, ok, problem };
     if got.dtype() != want.dtype() || got.shape() != want.shape() {
         let what = format!("{} {:?} instead of {} {:?}", got.dtype(), got.shape(), want.dtype(), want.shape());
         return fact(1.0, None, false, Some(what));

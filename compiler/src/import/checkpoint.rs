@@ -6,9 +6,7 @@
 use super::dtype::TfDType;
 use super::error::{ImportError, Result};
 use super::limits::{MAX_GRAPH_BYTES, MAX_INDEX_BYTES};
-use super::proto::{
-    BundleEntryProto, BundleHeaderProto, CheckpointState, TrackableObjectGraph, schema,
-};
+use super::proto::{BundleEntryProto, BundleHeaderProto, CheckpointState, TrackableObjectGraph, schema};
 use super::slice::{Region, TensorSlice, for_each_run};
 use super::sstable::{self, mask_crc};
 use super::tensor::{HostTensor, TensorData, booleans, element_count, static_shape};
@@ -73,8 +71,8 @@ impl Checkpoint {
             let state = path.join("checkpoint");
             if state.is_file() {
                 let text = files::read(&state, MAX_GRAPH_BYTES)?;
-                let state: CheckpointState = pbtxt::decode(&schema::CHECKPOINT_STATE, &text)
-                    .map_err(|e| e.in_file(&state))?;
+                let state: CheckpointState =
+                    pbtxt::decode(&schema::CHECKPOINT_STATE, &text).map_err(|e| e.in_file(&state))?;
                 return Ok(path.join(state.model_checkpoint_path));
             }
             for prefix in ["variables/variables", "variables"] {
@@ -115,51 +113,30 @@ impl Checkpoint {
             entries.insert(key.to_vec(), Entry::from_proto(&proto, &place())?);
             Ok(())
         })?;
-        let header = header.ok_or_else(|| {
-            ImportError::malformed("header", "there is none: not a V2 checkpoint")
-        })?;
+        let header = header.ok_or_else(|| ImportError::malformed("header", "there is none: not a V2 checkpoint"))?;
         if !(0..=MAX_SHARDS).contains(&header.num_shards) {
-            return Err(ImportError::malformed(
-                "header",
-                format!("{} shards", header.num_shards),
-            ));
+            return Err(ImportError::malformed("header", format!("{} shards", header.num_shards)));
         }
         if let Some(version) = &header.version
             && version.min_consumer > BUNDLE_VERSION
         {
-            let what = format!(
-                "the format needs a reader of version {}, this one is {BUNDLE_VERSION}",
-                version.min_consumer
-            );
+            let what =
+                format!("the format needs a reader of version {}, this one is {BUNDLE_VERSION}", version.min_consumer);
             return Err(ImportError::unsupported("header", what));
         }
         let big_endian = match header.endianness {
             0 => false,
             1 => true,
             other => {
-                return Err(ImportError::malformed(
-                    "header",
-                    format!("unknown byte order {other}"),
-                ));
+                return Err(ImportError::malformed("header", format!("unknown byte order {other}")));
             }
         };
         let shards: Vec<_> = (0..header.num_shards).map(|_| OnceLock::new()).collect();
         let sliced = |e: &Entry| !e.slices.is_empty();
-        if let Some((key, entry)) = entries
-            .iter()
-            .find(|(_, e)| !sliced(e) && e.shard >= shards.len())
-        {
-            return Err(ImportError::malformed(
-                key_name(key),
-                format!("shard {} of {}", entry.shard, shards.len()),
-            ));
+        if let Some((key, entry)) = entries.iter().find(|(_, e)| !sliced(e) && e.shard >= shards.len()) {
+            return Err(ImportError::malformed(key_name(key), format!("shard {} of {}", entry.shard, shards.len())));
         }
-        Ok(Self {
-            prefix,
-            big_endian,
-            entries,
-            shards,
-        })
+        Ok(Self { prefix, big_endian, entries, shards })
     }
 
     /// The prefix of the checkpoint's files.
@@ -170,22 +147,14 @@ impl Checkpoint {
     /// The keys of all tensors, in order; slices and the graph of objects are not among them.
     pub fn keys(&self) -> impl Iterator<Item = &str> {
         // The key of a slice begins with a zero byte.
-        let text = self
-            .entries
-            .keys()
-            .filter(|k| k.first() != Some(&0))
-            .filter_map(|k| std::str::from_utf8(k).ok());
+        let text = self.entries.keys().filter(|k| k.first() != Some(&0)).filter_map(|k| std::str::from_utf8(k).ok());
         text.filter(|k| *k != OBJECT_GRAPH_KEY)
     }
 
     /// Type and shape of the tensor of a key.
     pub fn tensor(&self, key: &str) -> Option<CheckpointTensor> {
         let entry = self.entries.get(key.as_bytes())?;
-        Some(CheckpointTensor {
-            dtype: entry.dtype,
-            shape: entry.shape.clone(),
-            slices: entry.slices.len(),
-        })
+        Some(CheckpointTensor { dtype: entry.dtype, shape: entry.shape.clone(), slices: entry.slices.len() })
     }
 
     /// Reads a tensor; slices are put together.
@@ -205,17 +174,10 @@ impl Checkpoint {
         };
         let entry = self.entry(key)?;
         if entry.shape != shape {
-            let what = format!(
-                "its shape is {:?}, a slice of {shape:?} was asked for",
-                entry.shape
-            );
-            return Err(
-                ImportError::malformed(format!("tensor `{key}`"), what).in_file(&self.prefix)
-            );
+            let what = format!("its shape is {:?}, a slice of {shape:?} was asked for", entry.shape);
+            return Err(ImportError::malformed(format!("tensor `{key}`"), what).in_file(&self.prefix));
         }
-        let region = slice
-            .region(&shape, key)
-            .map_err(|e| e.in_file(&self.prefix))?;
+        let region = slice.region(&shape, key).map_err(|e| e.in_file(&self.prefix))?;
         self.read_region(key, entry, region)
     }
 
@@ -226,13 +188,9 @@ impl Checkpoint {
         }
         let tensor = self.read(OBJECT_GRAPH_KEY)?;
         let Some([bytes]) = tensor.strings() else {
-            return Err(
-                ImportError::malformed(OBJECT_GRAPH_KEY, "not one string").in_file(&self.prefix)
-            );
+            return Err(ImportError::malformed(OBJECT_GRAPH_KEY, "not one string").in_file(&self.prefix));
         };
-        wire::decode(&schema::TRACKABLE_GRAPH, bytes.clone().into())
-            .map(Some)
-            .map_err(|e| e.in_file(&self.prefix))
+        wire::decode(&schema::TRACKABLE_GRAPH, bytes.clone().into()).map(Some).map_err(|e| e.in_file(&self.prefix))
     }
 
     fn entry(&self, key: &str) -> Result<&Entry> {
@@ -244,8 +202,7 @@ impl Checkpoint {
 
     fn read_region(&self, key: &str, entry: &Entry, wanted: Region) -> Result<HostTensor> {
         let place = format!("tensor `{key}`");
-        self.region(&place, key, entry, wanted)
-            .map_err(|e| e.in_file(&with_suffix(&self.prefix, ".index")))
+        self.region(&place, key, entry, wanted).map_err(|e| e.in_file(&with_suffix(&self.prefix, ".index")))
     }
 
     fn region(&self, place: &str, key: &str, entry: &Entry, wanted: Region) -> Result<HostTensor> {
@@ -259,15 +216,10 @@ impl Checkpoint {
             return out.finish();
         }
         // An index alone must not be able to ask for more memory than the shards' bytes can fill.
-        let stored = (0..self.shards.len())
-            .try_fold(0u64, |sum, i| Ok(sum.saturating_add(self.shard(i)?.bytes)))?;
-        let needed =
-            element_count(&wanted.size, place)?.saturating_mul(entry.dtype.size().unwrap_or(1));
+        let stored = (0..self.shards.len()).try_fold(0u64, |sum, i| Ok(sum.saturating_add(self.shard(i)?.bytes)))?;
+        let needed = element_count(&wanted.size, place)?.saturating_mul(entry.dtype.size().unwrap_or(1));
         if needed as u64 > stored {
-            return Err(ImportError::malformed(
-                place,
-                "the stored slices do not cover it",
-            ));
+            return Err(ImportError::malformed(place, "the stored slices do not cover it"));
         }
         let mut out = Assembly::new(place, entry.dtype, wanted)?;
         for slice in &entry.slices {
@@ -276,19 +228,10 @@ impl Checkpoint {
                 continue;
             }
             let stored = self.entries.get(&slice.key(key)).ok_or_else(|| {
-                ImportError::malformed(
-                    place,
-                    format!("the slice {:?} is listed and not in the index", slice.0),
-                )
+                ImportError::malformed(place, format!("the slice {:?} is listed and not in the index", slice.0))
             })?;
-            if stored.dtype != entry.dtype
-                || stored.shape != region.size
-                || !stored.slices.is_empty()
-            {
-                return Err(ImportError::malformed(
-                    place,
-                    "a slice has another type or shape than the index lists",
-                ));
+            if stored.dtype != entry.dtype || stored.shape != region.size || !stored.slices.is_empty() {
+                return Err(ImportError::malformed(place, "a slice has another type or shape than the index lists"));
             }
             out.add(&self.stored(place, stored)?, &region)?;
         }
@@ -297,23 +240,14 @@ impl Checkpoint {
 
     fn shard(&self, number: usize) -> Result<&Shard> {
         let Some(cell) = self.shards.get(number) else {
-            return Err(ImportError::malformed(
-                "entry",
-                format!("shard {number} of {}", self.shards.len()),
-            ));
+            return Err(ImportError::malformed("entry", format!("shard {number} of {}", self.shards.len())));
         };
         if let Some(shard) = cell.get() {
             return Ok(shard);
         }
-        let path = with_suffix(
-            &self.prefix,
-            &format!(".data-{number:05}-of-{:05}", self.shards.len()),
-        );
+        let path = with_suffix(&self.prefix, &format!(".data-{number:05}-of-{:05}", self.shards.len()));
         let file = File::open(&path).map_err(|e| ImportError::io(&path, e))?;
-        let bytes = file
-            .metadata()
-            .map_err(|e| ImportError::io(&path, e))?
-            .len();
+        let bytes = file.metadata().map_err(|e| ImportError::io(&path, e))?.len();
         Ok(cell.get_or_init(|| Shard { path, file, bytes }))
     }
 
@@ -321,45 +255,25 @@ impl Checkpoint {
     fn stored(&self, place: &str, entry: &Entry) -> Result<HostTensor> {
         let shard = self.shard(entry.shard)?;
         let count = element_count(&entry.shape, place)?;
-        if entry
-            .offset
-            .checked_add(entry.size)
-            .is_none_or(|end| end > shard.bytes)
-        {
-            let what = format!(
-                "it ends behind the end of {}; is the file cut off?",
-                shard.path.display()
-            );
+        if entry.offset.checked_add(entry.size).is_none_or(|end| end > shard.bytes) {
+            let what = format!("it ends behind the end of {}; is the file cut off?", shard.path.display());
             return Err(ImportError::malformed(place, what));
         }
         if let Some(size) = entry.dtype.size()
             && count.checked_mul(size).map(|n| n as u64) != Some(entry.size)
         {
-            let what = format!(
-                "{} bytes are stored for {} of shape {:?}",
-                entry.size, entry.dtype, entry.shape
-            );
+            let what = format!("{} bytes are stored for {} of shape {:?}", entry.size, entry.dtype, entry.shape);
             return Err(ImportError::malformed(place, what));
         }
-        let size = usize::try_from(entry.size)
-            .map_err(|_| ImportError::malformed(place, "too large for this machine"))?;
+        let size =
+            usize::try_from(entry.size).map_err(|_| ImportError::malformed(place, "too large for this machine"))?;
         let mut bytes = vec![0; size];
-        shard
-            .file
-            .read_exact_at(&mut bytes, entry.offset)
-            .map_err(|e| ImportError::io(&shard.path, e))?;
-        let damaged = || {
-            ImportError::malformed(
-                place,
-                format!("the checksum is wrong: {} is damaged", shard.path.display()),
-            )
-        };
+        shard.file.read_exact_at(&mut bytes, entry.offset).map_err(|e| ImportError::io(&shard.path, e))?;
+        let damaged =
+            || ImportError::malformed(place, format!("the checksum is wrong: {} is damaged", shard.path.display()));
         let data = if entry.dtype == TfDType::String {
             if self.big_endian {
-                return Err(ImportError::unsupported(
-                    place,
-                    "strings in a checkpoint of a big-endian machine",
-                ));
+                return Err(ImportError::unsupported(place, "strings in a checkpoint of a big-endian machine"));
             }
             let (strings, crc) = strings(&bytes, count, place)?;
             if mask_crc(crc) != entry.crc {
@@ -376,16 +290,9 @@ impl Checkpoint {
             }
             TensorData::Raw(booleans(entry.dtype, bytes.into()))
         } else {
-            return Err(ImportError::unsupported(
-                place,
-                format!("a value of type {}", entry.dtype),
-            ));
+            return Err(ImportError::unsupported(place, format!("a value of type {}", entry.dtype)));
         };
-        Ok(HostTensor {
-            dtype: entry.dtype,
-            shape: entry.shape.clone(),
-            data,
-        })
+        Ok(HostTensor { dtype: entry.dtype, shape: entry.shape.clone(), data })
     }
 }
 
@@ -395,11 +302,7 @@ const BUNDLE_VERSION: i32 = 1;
 /// Bytes of the numbers in an element: a complex one has two.
 fn scalar_size(dtype: TfDType) -> usize {
     let size = dtype.size().unwrap_or(1);
-    if matches!(dtype, TfDType::Complex64 | TfDType::Complex128) {
-        size / 2
-    } else {
-        size
-    }
+    if matches!(dtype, TfDType::Complex64 | TfDType::Complex128) { size / 2 } else { size }
 }
 
 fn with_suffix(prefix: &Path, suffix: &str) -> PathBuf {
@@ -415,21 +318,18 @@ fn key_name(key: &[u8]) -> String {
 impl Entry {
     fn from_proto(proto: &BundleEntryProto, place: &str) -> Result<Self> {
         let bad = |what: String| ImportError::malformed(place, what);
-        let dtype = TfDType::from_number(proto.dtype)
-            .ok_or_else(|| bad(format!("unknown element type {}", proto.dtype)))?;
+        let dtype =
+            TfDType::from_number(proto.dtype).ok_or_else(|| bad(format!("unknown element type {}", proto.dtype)))?;
         let shape = match &proto.shape {
             Some(shape) => static_shape(shape, place)?,
             None => Vec::new(),
         };
         element_count(&shape, place)?;
-        let unsigned = |value: i64, name: &str| {
-            u64::try_from(value).map_err(|_| bad(format!("{name} {value}")))
-        };
+        let unsigned = |value: i64, name: &str| u64::try_from(value).map_err(|_| bad(format!("{name} {value}")));
         Ok(Self {
             dtype,
             shape,
-            shard: usize::try_from(proto.shard_id)
-                .map_err(|_| bad(format!("shard {}", proto.shard_id)))?,
+            shard: usize::try_from(proto.shard_id).map_err(|_| bad(format!("shard {}", proto.shard_id)))?,
             offset: unsigned(proto.offset, "offset")?,
             size: unsigned(proto.size, "size")?,
             crc: proto.crc32c,
@@ -448,8 +348,7 @@ fn strings(bytes: &[u8], count: usize, place: &str) -> Result<(Vec<Vec<u8>>, u32
     let (mut at, mut crc) = (0, 0);
     let mut lengths = Vec::with_capacity(count);
     for _ in 0..count {
-        let length = varint(bytes, &mut at, bytes.len())
-            .ok_or_else(|| bad("the strings' lengths are cut off"))?;
+        let length = varint(bytes, &mut at, bytes.len()).ok_or_else(|| bad("the strings' lengths are cut off"))?;
         crc = match u32::try_from(length) {
             Ok(short) => crc32c::crc32c_append(crc, &short.to_le_bytes()),
             Err(_) => crc32c::crc32c_append(crc, &length.to_le_bytes()),
@@ -461,26 +360,18 @@ fn strings(bytes: &[u8], count: usize, place: &str) -> Result<(Vec<Vec<u8>>, u32
         return Err(bad("the checksum of the strings' lengths is cut off"));
     };
     if u32::from_le_bytes(*stored) != mask_crc(crc) {
-        return Err(bad(
-            "the checksum of the strings' lengths is wrong: the file is damaged",
-        ));
+        return Err(bad("the checksum of the strings' lengths is wrong: the file is damaged"));
     }
     crc = crc32c::crc32c_append(crc, stored);
     rest = tail;
     let mut out = Vec::with_capacity(count);
     for length in lengths {
-        let (head, tail) = rest
-            .split_at_checked(length)
-            .ok_or_else(|| bad("a string is cut off"))?;
+        let (head, tail) = rest.split_at_checked(length).ok_or_else(|| bad("a string is cut off"))?;
         crc = crc32c::crc32c_append(crc, head);
         out.push(head.to_vec());
         rest = tail;
     }
-    if rest.is_empty() {
-        Ok((out, crc))
-    } else {
-        Err(bad("bytes are left after the last string"))
-    }
+    if rest.is_empty() { Ok((out, crc)) } else { Err(bad("bytes are left after the last string")) }
 }
 
 /// A region that is being put together from stored slices.
@@ -500,13 +391,11 @@ enum TensorDataMut {
 impl<'a> Assembly<'a> {
     fn new(place: &'a str, dtype: TfDType, region: Region) -> Result<Self> {
         let count = element_count(&region.size, place)?;
-        let too_large =
-            |_| ImportError::malformed(place, format!("no memory for {count} elements"));
+        let too_large = |_| ImportError::malformed(place, format!("no memory for {count} elements"));
         let data = match dtype.size() {
             Some(size) => {
-                let total = count
-                    .checked_mul(size)
-                    .ok_or_else(|| ImportError::malformed(place, "its size overflows"))?;
+                let total =
+                    count.checked_mul(size).ok_or_else(|| ImportError::malformed(place, "its size overflows"))?;
                 let mut bytes = Vec::new();
                 bytes.try_reserve_exact(total).map_err(too_large)?;
                 bytes.resize(total, 0);
@@ -522,13 +411,7 @@ impl<'a> Assembly<'a> {
         let mut filled = Vec::new();
         filled.try_reserve_exact(count).map_err(too_large)?;
         filled.resize(count, false);
-        Ok(Self {
-            place,
-            dtype,
-            region,
-            data,
-            filled,
-        })
+        Ok(Self { place, dtype, region, data, filled })
     }
 
     /// Copies the part of `tensor`, which is the box `at`, that lies in this region.
@@ -541,10 +424,7 @@ impl<'a> Assembly<'a> {
             let copied = match (&mut self.data, &tensor.data) {
                 (TensorDataMut::Raw(out, size), TensorData::Raw(bytes)) => {
                     let size = *size;
-                    match (
-                        out.get_mut(to * size..(to + n) * size),
-                        bytes.get(from * size..(from + n) * size),
-                    ) {
+                    match (out.get_mut(to * size..(to + n) * size), bytes.get(from * size..(from + n) * size)) {
                         (Some(out), Some(bytes)) => {
                             out.copy_from_slice(bytes);
                             true
@@ -568,31 +448,17 @@ impl<'a> Assembly<'a> {
                 filled.fill(true);
             }
         });
-        if fits {
-            Ok(())
-        } else {
-            Err(ImportError::malformed(
-                self.place,
-                "a slice does not fit its tensor",
-            ))
-        }
+        if fits { Ok(()) } else { Err(ImportError::malformed(self.place, "a slice does not fit its tensor")) }
     }
 
     fn finish(self) -> Result<HostTensor> {
         if self.filled.contains(&false) {
-            return Err(ImportError::malformed(
-                self.place,
-                "the stored slices do not cover it",
-            ));
+            return Err(ImportError::malformed(self.place, "the stored slices do not cover it"));
         }
         let data = match self.data {
             TensorDataMut::Raw(bytes, _) => TensorData::Raw(bytes.into()),
             TensorDataMut::Strings(strings) => TensorData::Strings(strings),
         };
-        Ok(HostTensor {
-            dtype: self.dtype,
-            shape: self.region.size,
-            data,
-        })
+        Ok(HostTensor { dtype: self.dtype, shape: self.region.size, data })
     }
 }

@@ -62,13 +62,7 @@ impl Config {
         let config: XlaConfig = pbtxt::decode(&schema::XLA_CONFIG, text)?;
         let mut out = Self::default();
         for (i, feed) in config.feed.iter().enumerate() {
-            out.feeds.push(port(
-                &format!("feed {i}"),
-                feed.id.as_ref(),
-                &feed.name,
-                feed.r#type,
-                feed.shape.as_ref(),
-            )?);
+            out.feeds.push(port(&format!("feed {i}"), feed.id.as_ref(), &feed.name, feed.r#type, feed.shape.as_ref())?);
         }
         for (i, fetch) in config.fetch.iter().enumerate() {
             out.fetches.push(port(
@@ -99,9 +93,9 @@ impl Config {
 fn dtype(place: &str, number: i32) -> Result<Option<TfDType>> {
     match number {
         0 => Ok(None),
-        n => TfDType::from_number(n)
-            .map(Some)
-            .ok_or_else(|| ImportError::malformed(place, format!("unknown type {n}"))),
+        n => {
+            TfDType::from_number(n).map(Some).ok_or_else(|| ImportError::malformed(place, format!("unknown type {n}")))
+        }
     }
 }
 
@@ -118,10 +112,7 @@ fn port(
     let output = u32::try_from(id.output_index)
         .map_err(|_| ImportError::malformed(place, format!("output_index {}", id.output_index)))?;
     Ok(ConfigPort {
-        tensor: TensorName {
-            node: id.node_name.clone(),
-            output,
-        },
+        tensor: TensorName { node: id.node_name.clone(), output },
         name: Some(name.to_string()).filter(|n| !n.is_empty()),
         dtype: dtype(place, number)?,
         shape: shape.map(partial_shape),
@@ -130,26 +121,14 @@ fn port(
 
 impl From<&ConfigPort> for Request {
     fn from(port: &ConfigPort) -> Self {
-        let key = port
-            .name
-            .clone()
-            .unwrap_or_else(|| default_key(&port.tensor));
-        Self {
-            key,
-            tensor: port.tensor.clone(),
-            dtype: port.dtype,
-            shape: port.shape.clone(),
-        }
+        let key = port.name.clone().unwrap_or_else(|| default_key(&port.tensor));
+        Self { key, tensor: port.tensor.clone(), dtype: port.dtype, shape: port.shape.clone() }
     }
 }
 
 /// The key of a tensor that has no other name: the node's for its first output.
 pub(crate) fn default_key(tensor: &TensorName) -> String {
-    if tensor.output == 0 {
-        tensor.node.clone()
-    } else {
-        tensor.to_string()
-    }
+    if tensor.output == 0 { tensor.node.clone() } else { tensor.to_string() }
 }
 
 #[cfg(test)]
@@ -172,9 +151,7 @@ mod tests {
         assert_eq!(Request::from(&config.feeds[1]).key, "y");
         assert_eq!(config.fetches.len(), 1);
         assert!(config.variables[0].readonly);
-        let error = Config::parse(b"feed {\n  idd { } }")
-            .unwrap_err()
-            .to_string();
+        let error = Config::parse(b"feed {\n  idd { } }").unwrap_err().to_string();
         assert_eq!(error, "line 2, column 3: tf2xla.Feed has no field `idd`");
         assert!(Config::parse(b"feed { name: 'a' }").is_err());
         assert!(Config::parse(b"feed { id { node_name: 'a' output_index: -1 } }").is_err());

@@ -92,7 +92,10 @@ pub fn unsupported(model: &TfModel) -> Vec<Unsupported> {
                 }
                 continue;
             }
-            if known_here(&node.op) || kiln_ir::ops::by_tf(&node.op).is_some() || model.graph.find_function(&node.op).is_some() {
+            if known_here(&node.op)
+                || kiln_ir::ops::by_tf(&node.op).is_some()
+                || model.graph.find_function(&node.op).is_some()
+            {
                 continue;
             }
             let entry = found.entry(node.op.to_string()).or_insert_with(|| Unsupported {
@@ -110,7 +113,15 @@ pub fn unsupported(model: &TfModel) -> Vec<Unsupported> {
 }
 
 fn list(missing: &[Unsupported]) -> String {
-    let line = |u: &Unsupported| format!("  {} ({}x): {}{}", u.op, u.count, u.nodes.join(", "), if u.count > u.nodes.len() { ", .." } else { "" });
+    let line = |u: &Unsupported| {
+        format!(
+            "  {} ({}x): {}{}",
+            u.op,
+            u.count,
+            u.nodes.join(", "),
+            if u.count > u.nodes.len() { ", .." } else { "" }
+        )
+    };
     missing.iter().map(line).collect::<Vec<_>>().join("\n")
 }
 
@@ -204,7 +215,14 @@ impl Converter<'_> {
         wanted.iter().map(|e| pick(&outputs, *e)).collect()
     }
 
-    fn node(&mut self, id: NodeId, node: &Node, inputs: Vec<Item>, arg: Option<Item>, depth: usize) -> Result<Vec<Item>> {
+    fn node(
+        &mut self,
+        id: NodeId,
+        node: &Node,
+        inputs: Vec<Item>,
+        arg: Option<Item>,
+        depth: usize,
+    ) -> Result<Vec<Item>> {
         let first = || inputs.first().cloned().ok_or_else(|| anyhow!("it has no operand"));
         Ok(match &*node.op {
             ARG_OP => vec![arg.ok_or_else(|| anyhow!("the call gives this argument no value"))?],
@@ -233,11 +251,16 @@ impl Converter<'_> {
                 self.rule(node, "GatherV2", &[table, indices, axis])?
             }
             // A variable handle passes through identities.
-            "Identity" if matches!(inputs.first(), Some(Item::Variable(_))) && node.dtype("T").is_some_and(|t| t.number() == 20) => {
+            "Identity"
+                if matches!(inputs.first(), Some(Item::Variable(_)))
+                    && node.dtype("T").is_some_and(|t| t.number() == 20) =>
+            {
                 vec![first()?]
             }
             op => {
-                let function = callee(node).map(str::to_owned).or_else(|| self.model.graph.find_function(op).map(|_| op.to_owned()));
+                let function = callee(node)
+                    .map(str::to_owned)
+                    .or_else(|| self.model.graph.find_function(op).map(|_| op.to_owned()));
                 match function {
                     Some(name) => self.call(&name, &inputs, depth)?,
                     None => {
@@ -357,7 +380,8 @@ pub fn identifier(name: &str) -> String {
 /// # Errors
 /// If the IR has no such element type.
 pub fn to_tensor(t: &HostTensor) -> Result<Tensor> {
-    let dtype = DType::from_tf(t.dtype.number()).ok_or_else(|| anyhow!("the element type {} is not supported", t.dtype))?;
+    let dtype =
+        DType::from_tf(t.dtype.number()).ok_or_else(|| anyhow!("the element type {} is not supported", t.dtype))?;
     let shape: Vec<usize> = t.shape.iter().map(|&d| usize::try_from(d)).collect::<Result<_, _>>()?;
     match &t.data {
         TensorData::Raw(bytes) => Tensor::from_bytes(dtype, &shape, Bytes::copy_of(bytes)).map_err(|e| anyhow!(e)),
@@ -382,7 +406,9 @@ fn attribute(value: &AttrValue) -> Result<Option<TfAttr>> {
     use attr_value::Value as A;
     let dtype = |n: i32| DType::from_tf(n).map(TfAttr::Type);
     let shape = |s: &super::proto::TensorShapeProto| TfAttr::Shape(super::feeds::partial_shape(s));
-    let tensor = |t: &super::proto::TensorProto| HostTensor::from_proto(t, "value").map_err(anyhow::Error::from).and_then(|t| to_tensor(&t));
+    let tensor = |t: &super::proto::TensorProto| {
+        HostTensor::from_proto(t, "value").map_err(anyhow::Error::from).and_then(|t| to_tensor(&t))
+    };
     Ok(match &value.value {
         // A type that the IR lacks is an error only where a rule asks for it.
         Some(A::Type(t)) => dtype(*t),
@@ -410,4 +436,3 @@ fn attribute(value: &AttrValue) -> Result<Option<TfAttr>> {
         Some(A::Placeholder(_)) | None => None,
     })
 }
-

@@ -85,11 +85,7 @@ const TYPES: &[(TfDType, &str, usize)] = &[
 impl TfDType {
     /// The type of a DataType's number; a reference gives the type that it refers to.
     pub fn from_number(number: i32) -> Option<Self> {
-        let number = if number > REFERENCE {
-            number - REFERENCE
-        } else {
-            number
-        };
+        let number = if number > REFERENCE { number - REFERENCE } else { number };
         TYPES.iter().map(|t| t.0).find(|t| *t as i32 == number)
     }
 

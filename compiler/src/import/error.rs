@@ -113,62 +113,34 @@ impl fmt::Display for Available<'_> {
 impl ImportError {
     /// An error of the system, for a file.
     pub(crate) fn io(path: &Path, error: std::io::Error) -> Self {
-        Self::Io {
-            path: path.to_path_buf(),
-            error,
-        }
+        Self::Io { path: path.to_path_buf(), error }
     }
 
     /// Data that break their format.
     pub(crate) fn malformed(place: impl Into<String>, what: impl Into<String>) -> Self {
-        Self::Malformed {
-            place: place.into(),
-            what: what.into(),
-        }
+        Self::Malformed { place: place.into(), what: what.into() }
     }
 
     /// Something that cannot be read.
     pub(crate) fn unsupported(place: impl Into<String>, what: impl Into<String>) -> Self {
-        Self::Unsupported {
-            place: place.into(),
-            what: what.into(),
-        }
+        Self::Unsupported { place: place.into(), what: what.into() }
     }
 
     /// A node's error.
-    pub(crate) fn node(
-        node: impl Into<String>,
-        op: impl Into<String>,
-        what: impl Into<String>,
-    ) -> Self {
-        Self::Node {
-            node: node.into(),
-            op: op.into(),
-            what: what.into(),
-        }
+    pub(crate) fn node(node: impl Into<String>, op: impl Into<String>, what: impl Into<String>) -> Self {
+        Self::Node { node: node.into(), op: op.into(), what: what.into() }
     }
 
     /// Something asked for by name; `available` may be in any order.
-    pub(crate) fn missing(
-        kind: &'static str,
-        name: impl Into<String>,
-        available: Vec<String>,
-    ) -> Self {
-        Self::Missing {
-            kind,
-            name: name.into(),
-            available,
-        }
+    pub(crate) fn missing(kind: &'static str, name: impl Into<String>, available: Vec<String>) -> Self {
+        Self::Missing { kind, name: name.into(), available }
     }
 
     /// The same error, with the file's name before it (once).
     pub(crate) fn in_file(self, path: &Path) -> Self {
         match self {
             Self::Io { .. } | Self::InFile { .. } => self,
-            other => Self::InFile {
-                path: path.to_path_buf(),
-                cause: Box::new(other),
-            },
+            other => Self::InFile { path: path.to_path_buf(), cause: Box::new(other) },
         }
     }
 }

@@ -39,44 +39,20 @@ impl Request {
     /// A request by a tensor's name alone.
     pub fn named(text: &str) -> Result<Self> {
         let tensor = TensorName::parse(text).ok_or_else(|| {
-            ImportError::malformed(
-                format!("`{text}`"),
-                "not a tensor's name; write `node` or `node:output`",
-            )
+            ImportError::malformed(format!("`{text}`"), "not a tensor's name; write `node` or `node:output`")
         })?;
-        Ok(Self {
-            key: text.into(),
-            tensor,
-            dtype: None,
-            shape: None,
-        })
+        Ok(Self { key: text.into(), tensor, dtype: None, shape: None })
     }
 }
 
 /// A shape of a file.
 pub fn partial_shape(shape: &TensorShapeProto) -> PartialShape {
-    if shape.unknown_rank {
-        None
-    } else {
-        Some(
-            shape
-                .dim
-                .iter()
-                .map(|d| Some(d.size).filter(|&n| n >= 0))
-                .collect(),
-        )
-    }
+    if shape.unknown_rank { None } else { Some(shape.dim.iter().map(|d| Some(d.size).filter(|&n| n >= 0)).collect()) }
 }
 
 fn shape_proto(shape: &PartialShape) -> TensorShapeProto {
-    let dim = |d: &Option<i64>| Dim {
-        size: d.unwrap_or(-1),
-        name: String::new(),
-    };
-    TensorShapeProto {
-        dim: shape.iter().flatten().map(dim).collect(),
-        unknown_rank: shape.is_none(),
-    }
+    let dim = |d: &Option<i64>| Dim { size: d.unwrap_or(-1), name: String::new() };
+    TensorShapeProto { dim: shape.iter().flatten().map(dim).collect(), unknown_rank: shape.is_none() }
 }
 
 /// Finds the tensor of a request, its type and its shape.
@@ -84,78 +60,39 @@ pub(crate) fn locate(body: &Body, request: &Request) -> Result<ModelPort> {
     let Request { key, tensor, .. } = request;
     let node_id = body.find(&tensor.node).ok_or_else(|| {
         // The nodes with the same last part of their name are the likely ones.
-        let last = |name: &str| {
-            name.rsplit('/')
-                .next()
-                .unwrap_or_default()
-                .to_ascii_lowercase()
-        };
-        let similar = body
-            .nodes()
-            .iter()
-            .filter(|n| last(&n.name) == last(&tensor.node));
-        ImportError::missing(
-            "node",
-            &tensor.node,
-            similar.map(|n| n.name.to_string()).collect(),
-        )
+        let last = |name: &str| name.rsplit('/').next().unwrap_or_default().to_ascii_lowercase();
+        let similar = body.nodes().iter().filter(|n| last(&n.name) == last(&tensor.node));
+        ImportError::missing("node", &tensor.node, similar.map(|n| n.name.to_string()).collect())
     })?;
-    let edge = Edge {
-        node: node_id,
-        output: tensor.output,
-    };
-    let node = body
-        .node(node_id)
-        .ok_or_else(|| ImportError::missing("node", &tensor.node, Vec::new()))?;
+    let edge = Edge { node: node_id, output: tensor.output };
+    let node = body.node(node_id).ok_or_else(|| ImportError::missing("node", &tensor.node, Vec::new()))?;
     let fail = |what: String| ImportError::node(&*node.name, &*node.op, what);
     if let Some(count) = super::build::outputs(node)
         && edge.output as usize >= count
     {
-        return Err(fail(format!(
-            "output {} is asked for, the node has {count}",
-            edge.output
-        )));
+        return Err(fail(format!("output {} is asked for, the node has {count}", edge.output)));
     }
     let own = body.dtype(edge);
     let dtype = match (own, request.dtype) {
         (Some(own), Some(asked)) if own != asked => {
-            return Err(fail(format!(
-                "`{key}` is of type {asked}, the node's output of type {own}"
-            )));
+            return Err(fail(format!("`{key}` is of type {asked}, the node's output of type {own}")));
         }
-        (own, asked) => own
-            .or(asked)
-            .ok_or_else(|| fail(format!("the type of its output {} is unknown", edge.output)))?,
+        (own, asked) => {
+            own.or(asked).ok_or_else(|| fail(format!("the type of its output {} is unknown", edge.output)))?
+        }
     };
-    let shape = request
-        .shape
-        .clone()
-        .unwrap_or_else(|| noted_shape(node, edge.output as usize));
-    Ok(ModelPort {
-        key: key.clone(),
-        tensor: tensor.clone(),
-        edge,
-        dtype,
-        shape,
-    })
+    let shape = request.shape.clone().unwrap_or_else(|| noted_shape(node, edge.output as usize));
+    Ok(ModelPort { key: key.clone(), tensor: tensor.clone(), edge, dtype, shape })
 }
 
 /// The shape that a node's attributes tell of an output.
 fn noted_shape(node: &Node, output: usize) -> PartialShape {
-    if let Some(shape) = node
-        .list("_output_shapes")
-        .and_then(|l| l.shape.get(output))
-    {
+    if let Some(shape) = node.list("_output_shapes").and_then(|l| l.shape.get(output)) {
         return partial_shape(shape);
     }
     match (&*node.op, node.shape("shape")) {
-        ("Placeholder" | "PlaceholderV2" | "PlaceholderWithDefault", Some(shape)) => {
-            partial_shape(shape)
-        }
-        ("Const", _) => node
-            .tensor("value")
-            .and_then(|t| t.tensor_shape.as_ref())
-            .and_then(partial_shape),
+        ("Placeholder" | "PlaceholderV2" | "PlaceholderWithDefault", Some(shape)) => partial_shape(shape),
+        ("Const", _) => node.tensor("value").and_then(|t| t.tensor_shape.as_ref()).and_then(partial_shape),
         _ => None,
     }
 }
@@ -170,15 +107,11 @@ pub(crate) fn cut(body: Body, inputs: &mut [ModelPort], outputs: &mut [ModelPort
         let to = if matches!(op, "Placeholder" | "PlaceholderV2") {
             port.edge
         } else {
-            let id = u32::try_from(nodes.len())
-                .map_err(|_| ImportError::malformed("graph", "too many nodes"))?;
+            let id = u32::try_from(nodes.len()).map_err(|_| ImportError::malformed("graph", "too many nodes"))?;
             let attr = |value| AttrValue { value: Some(value) };
             let attrs = [
                 ("dtype".to_string(), attr(Value::Type(port.dtype.number()))),
-                (
-                    "shape".to_string(),
-                    attr(Value::Shape(Box::new(shape_proto(&port.shape)))),
-                ),
+                ("shape".to_string(), attr(Value::Shape(Box::new(shape_proto(&port.shape))))),
             ];
             nodes.push(Node {
                 name: port.tensor.to_string().into(),
@@ -189,10 +122,7 @@ pub(crate) fn cut(body: Body, inputs: &mut [ModelPort], outputs: &mut [ModelPort
                 attrs: BTreeMap::from(attrs),
                 interface: builtin("Placeholder").cloned(),
             });
-            Edge {
-                node: NodeId(id),
-                output: 0,
-            }
+            Edge { node: NodeId(id), output: 0 }
         };
         if moved.insert(port.edge, to).is_some() {
             return Err(ImportError::malformed(
@@ -209,9 +139,6 @@ pub(crate) fn cut(body: Body, inputs: &mut [ModelPort], outputs: &mut [ModelPort
     for node in &mut nodes {
         node.inputs.iter_mut().for_each(follow);
     }
-    inputs
-        .iter_mut()
-        .chain(outputs.iter_mut())
-        .for_each(|port| follow(&mut port.edge));
+    inputs.iter_mut().chain(outputs.iter_mut()).for_each(|port| follow(&mut port.edge));
     Ok(Body::new(nodes))
 }

@@ -13,11 +13,7 @@ pub(crate) fn read(path: &Path, limit: u64) -> Result<Bytes> {
     let metadata = file.metadata().map_err(io)?;
     let too_large = |bytes: u64| {
         let what = format!("the file has {bytes} bytes");
-        ImportError::Limit {
-            place: path.display().to_string(),
-            what,
-            limit,
-        }
+        ImportError::Limit { place: path.display().to_string(), what, limit }
     };
     if metadata.is_dir() {
         return Err(io(std::io::Error::from(std::io::ErrorKind::IsADirectory)));
@@ -27,12 +23,9 @@ pub(crate) fn read(path: &Path, limit: u64) -> Result<Bytes> {
     }
     let mut data = Vec::new();
     let expected = usize::try_from(metadata.len()).unwrap_or(0);
-    data.try_reserve_exact(expected)
-        .map_err(|_| too_large(metadata.len()))?;
+    data.try_reserve_exact(expected).map_err(|_| too_large(metadata.len()))?;
     // What is not a regular file may hold more than it says.
-    file.take(limit.saturating_add(1))
-        .read_to_end(&mut data)
-        .map_err(io)?;
+    file.take(limit.saturating_add(1)).read_to_end(&mut data).map_err(io)?;
     if data.len() as u64 > limit {
         return Err(too_large(data.len() as u64));
     }

@@ -138,10 +138,7 @@ impl Body {
 
     /// All nodes with their ids.
     pub fn iter(&self) -> impl Iterator<Item = (NodeId, &Node)> {
-        self.nodes
-            .iter()
-            .enumerate()
-            .map(|(i, node)| (NodeId(i as u32), node))
+        self.nodes.iter().enumerate().map(|(i, node)| (NodeId(i as u32), node))
     }
 
     /// The node of an id; `None` for an id of another body.
@@ -157,9 +154,7 @@ impl Body {
     /// The type of a tensor, where the op's interface tells it.
     pub fn dtype(&self, edge: Edge) -> Option<TfDType> {
         let node = self.node(edge.node)?;
-        node.interface
-            .as_ref()?
-            .output_dtype(edge.output as usize, &|name| node.attrs.get(name))
+        node.interface.as_ref()?.output_dtype(edge.output as usize, &|name| node.attrs.get(name))
     }
 
     pub(crate) fn into_nodes(self) -> Vec<Node> {
@@ -169,17 +164,9 @@ impl Body {
 
 impl TfGraph {
     pub(crate) fn new(main: Body, functions: Vec<Function>) -> Self {
-        let function_index = functions
-            .iter()
-            .enumerate()
-            .map(|(i, f)| (f.name.clone(), FunctionId(i as u32)))
-            .collect();
-        Self {
-            main,
-            functions,
-            function_index,
-            ..Self::default()
-        }
+        let function_index =
+            functions.iter().enumerate().map(|(i, f)| (f.name.clone(), FunctionId(i as u32))).collect();
+        Self { main, functions, function_index, ..Self::default() }
     }
 
     /// All functions; a [`FunctionId`] is a position.
@@ -200,13 +187,7 @@ impl TfGraph {
     /// How often each op occurs, functions' bodies included and their arguments not.
     pub fn op_counts(&self) -> BTreeMap<Arc<str>, usize> {
         let mut counts = BTreeMap::new();
-        for node in self
-            .functions
-            .iter()
-            .map(|f| &f.body)
-            .chain([&self.main])
-            .flat_map(Body::nodes)
-        {
+        for node in self.functions.iter().map(|f| &f.body).chain([&self.main]).flat_map(Body::nodes) {
             if &*node.op != ARG_OP {
                 *counts.entry(node.op.clone()).or_insert(0) += 1;
             }
@@ -226,38 +207,22 @@ impl Node {
 
     /// An integer.
     pub fn int(&self, name: &str) -> Option<i64> {
-        if let Value::I(v) = self.value(name)? {
-            Some(*v)
-        } else {
-            None
-        }
+        if let Value::I(v) = self.value(name)? { Some(*v) } else { None }
     }
 
     /// A number.
     pub fn float(&self, name: &str) -> Option<f32> {
-        if let Value::F(v) = self.value(name)? {
-            Some(*v)
-        } else {
-            None
-        }
+        if let Value::F(v) = self.value(name)? { Some(*v) } else { None }
     }
 
     /// A flag.
     pub fn bool(&self, name: &str) -> Option<bool> {
-        if let Value::B(v) = self.value(name)? {
-            Some(*v)
-        } else {
-            None
-        }
+        if let Value::B(v) = self.value(name)? { Some(*v) } else { None }
     }
 
     /// Bytes.
     pub fn bytes(&self, name: &str) -> Option<&[u8]> {
-        if let Value::S(v) = self.value(name)? {
-            Some(v)
-        } else {
-            None
-        }
+        if let Value::S(v) = self.value(name)? { Some(v) } else { None }
     }
 
     /// Bytes that are UTF-8.
@@ -267,47 +232,27 @@ impl Node {
 
     /// A type.
     pub fn dtype(&self, name: &str) -> Option<TfDType> {
-        if let Value::Type(v) = self.value(name)? {
-            TfDType::from_number(*v)
-        } else {
-            None
-        }
+        if let Value::Type(v) = self.value(name)? { TfDType::from_number(*v) } else { None }
     }
 
     /// A shape.
     pub fn shape(&self, name: &str) -> Option<&TensorShapeProto> {
-        if let Value::Shape(v) = self.value(name)? {
-            Some(v)
-        } else {
-            None
-        }
+        if let Value::Shape(v) = self.value(name)? { Some(v) } else { None }
     }
 
     /// A tensor's value; [`super::tensor::HostTensor::from_proto`] reads it.
     pub fn tensor(&self, name: &str) -> Option<&TensorProto> {
-        if let Value::Tensor(v) = self.value(name)? {
-            Some(v)
-        } else {
-            None
-        }
+        if let Value::Tensor(v) = self.value(name)? { Some(v) } else { None }
     }
 
     /// A function.
     pub fn func(&self, name: &str) -> Option<&NameAttrList> {
-        if let Value::Func(v) = self.value(name)? {
-            Some(v)
-        } else {
-            None
-        }
+        if let Value::Func(v) = self.value(name)? { Some(v) } else { None }
     }
 
     /// A list; the member of its kind is filled.
     pub fn list(&self, name: &str) -> Option<&super::proto::attr_value::ListValue> {
-        if let Value::List(v) = self.value(name)? {
-            Some(v)
-        } else {
-            None
-        }
+        if let Value::List(v) = self.value(name)? { Some(v) } else { None }
     }
 }
 
@@ -324,9 +269,7 @@ impl TensorName {
     /// Parses `node` or `node:output`; `None` for `^node`, an empty name, and an output that is no number.
     pub fn parse(text: &str) -> Option<Self> {
         let (node, output) = match text.rsplit_once(':') {
-            Some((node, output))
-                if !output.is_empty() && output.bytes().all(|b| b.is_ascii_digit()) =>
-            {
+            Some((node, output)) if !output.is_empty() && output.bytes().all(|b| b.is_ascii_digit()) => {
                 (node, output.parse().ok()?)
             }
             Some(_) => return None,
@@ -335,10 +278,7 @@ impl TensorName {
         if node.is_empty() || node.starts_with('^') || node.contains(':') {
             None
         } else {
-            Some(Self {
-                node: node.into(),
-                output,
-            })
+            Some(Self { node: node.into(), output })
         }
     }
 }

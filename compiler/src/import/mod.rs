@@ -121,50 +121,26 @@ pub struct Asset {
 /// have (with those that it has); a graph that contradicts itself.
 pub fn open(path: &Path, options: &OpenOptions) -> Result<TfModel> {
     let named_model = path.is_file() && path.file_stem().is_some_and(|s| s == "saved_model");
-    let dir = if named_model {
-        path.parent()
-    } else {
-        Some(path).filter(|p| p.is_dir())
-    };
+    let dir = if named_model { path.parent() } else { Some(path).filter(|p| p.is_dir()) };
     if let Some(dir) = dir {
-        let file = saved_model::model_file(dir)?.ok_or_else(|| {
-            ImportError::missing("file", "saved_model.pb", Vec::new()).in_file(dir)
-        })?;
+        let file = saved_model::model_file(dir)?
+            .ok_or_else(|| ImportError::missing("file", "saved_model.pb", Vec::new()).in_file(dir))?;
         let model = saved_model::read(&file)?;
         let tag_sets = saved_model::tag_sets(&model);
-        let meta =
-            saved_model::select_meta_graph(model, &options.tags).map_err(|e| e.in_file(&file))?;
+        let meta = saved_model::select_meta_graph(model, &options.tags).map_err(|e| e.in_file(&file))?;
         let prefix = dir.join("variables/variables");
         let own = Some(prefix).filter(|_| dir.join("variables/variables.index").is_file());
-        let source = Source {
-            path,
-            dir,
-            tag_sets,
-            checkpoint: own,
-        };
+        let source = Source { path, dir, tag_sets, checkpoint: own };
         return open_meta(source, meta, options).map_err(|e| e.in_file(&file));
     }
-    let source = |checkpoint| Source {
-        path,
-        dir: path.parent().unwrap_or(path),
-        tag_sets: Vec::new(),
-        checkpoint,
-    };
+    let source = |checkpoint| Source { path, dir: path.parent().unwrap_or(path), tag_sets: Vec::new(), checkpoint };
     if path.extension().is_some_and(|e| e == "meta") {
         let meta = saved_model::read_message(path, &schema::META_GRAPH)?;
         let own = Some(path.with_extension("")).filter(|_| path.with_extension("index").is_file());
         return open_meta(source(own), meta, options).map_err(|e| e.in_file(path));
     }
     let graph: GraphDef = saved_model::read_message(path, &schema::GRAPH_DEF)?;
-    assemble(
-        source(None),
-        Parts {
-            graph,
-            ..Parts::default()
-        },
-        options,
-    )
-    .map_err(|e| e.in_file(path))
+    assemble(source(None), Parts { graph, ..Parts::default() }, options).map_err(|e| e.in_file(path))
 }
 
 /// Where a model came from.
@@ -193,21 +169,10 @@ fn open_meta(source: Source, meta: MetaGraphDef, options: &OpenOptions) -> Resul
         signatures: saved_model::signatures(&meta)?,
         init_ops: saved_model::init_ops(&meta),
         assets: saved_model::assets(&meta, source.dir)?,
-        restore_op: meta
-            .saver_def
-            .map(|s| s.restore_op_name)
-            .unwrap_or_default(),
+        restore_op: meta.saver_def.map(|s| s.restore_op_name).unwrap_or_default(),
         objects: meta.object_graph_def,
-        tensorflow_version: meta
-            .meta_info_def
-            .as_ref()
-            .map(|i| i.tensorflow_version.clone())
-            .unwrap_or_default(),
-        own_ops: meta
-            .meta_info_def
-            .and_then(|i| i.stripped_op_list)
-            .map(|l| l.op)
-            .unwrap_or_default(),
+        tensorflow_version: meta.meta_info_def.as_ref().map(|i| i.tensorflow_version.clone()).unwrap_or_default(),
+        own_ops: meta.meta_info_def.and_then(|i| i.stripped_op_list).map(|l| l.op).unwrap_or_default(),
         graph: meta.graph_def.unwrap_or_default(),
     };
     assemble(source, parts, options)
@@ -222,34 +187,19 @@ struct Requests {
 
 /// Configuration before command line before signature before what the graph suggests.
 fn requests(body: &Body, parts: &Parts, options: &OpenOptions) -> Result<Requests> {
-    let named = |names: &[String]| {
-        names
-            .iter()
-            .map(|n| Request::named(n))
-            .collect::<Result<Vec<_>>>()
-    };
+    let named = |names: &[String]| names.iter().map(|n| Request::named(n)).collect::<Result<Vec<_>>>();
     let config = options.config.clone().unwrap_or_default();
     let mut feeds: Vec<Request> = config.feeds.iter().map(Request::from).collect();
     let mut fetches: Vec<Request> = config.fetches.iter().map(Request::from).collect();
     feeds.extend(named(&options.feeds)?);
     fetches.extend(named(&options.fetches)?);
     if !feeds.is_empty() && !fetches.is_empty() {
-        return Ok(Requests {
-            feeds,
-            fetches,
-            signature: None,
-        });
+        return Ok(Requests { feeds, fetches, signature: None });
     }
     let mut signature = None;
     if !parts.signatures.is_empty() || options.signature.is_some() {
-        let chosen =
-            saved_model::select_signature(&parts.signatures, options.signature.as_deref())?;
-        let ports = |ports: &[PortInfo]| {
-            ports
-                .iter()
-                .map(PortInfo::request)
-                .collect::<Result<Vec<_>>>()
-        };
+        let chosen = saved_model::select_signature(&parts.signatures, options.signature.as_deref())?;
+        let ports = |ports: &[PortInfo]| ports.iter().map(PortInfo::request).collect::<Result<Vec<_>>>();
         signature = Some(chosen.key.clone());
         if feeds.is_empty() {
             feeds = ports(&chosen.inputs)?;
@@ -266,37 +216,19 @@ fn requests(body: &Body, parts: &Parts, options: &OpenOptions) -> Result<Request
         }
     }
     if fetches.is_empty() {
-        return Err(ImportError::malformed(
-            "graph",
-            "it has no output that is a tensor; name the tensors to fetch",
-        ));
+        return Err(ImportError::malformed("graph", "it has no output that is a tensor; name the tensors to fetch"));
     }
-    Ok(Requests {
-        feeds,
-        fetches,
-        signature,
-    })
+    Ok(Requests { feeds, fetches, signature })
 }
 
 fn request(node: &Node, output: u32) -> Request {
-    let tensor = TensorName {
-        node: node.name.to_string(),
-        output,
-    };
-    Request {
-        key: config::default_key(&tensor),
-        tensor,
-        dtype: None,
-        shape: None,
-    }
+    let tensor = TensorName { node: node.name.to_string(), output };
+    Request { key: config::default_key(&tensor), tensor, dtype: None, shape: None }
 }
 
 /// All placeholders, in the file's order.
 fn default_inputs(body: &Body) -> Vec<Request> {
-    let inputs = body
-        .nodes()
-        .iter()
-        .filter(|n| matches!(&*n.op, "Placeholder" | "PlaceholderV2"));
+    let inputs = body.nodes().iter().filter(|n| matches!(&*n.op, "Placeholder" | "PlaceholderV2"));
     inputs.map(|n| request(n, 0)).collect()
 }
 
@@ -304,46 +236,27 @@ fn default_inputs(body: &Body) -> Vec<Request> {
 fn default_outputs(body: &Body) -> Vec<Request> {
     let mut used = vec![false; body.nodes().len()];
     for node in body.nodes() {
-        for input in node
-            .inputs
-            .iter()
-            .map(|e| e.node)
-            .chain(node.control.iter().copied())
-        {
+        for input in node.inputs.iter().map(|e| e.node).chain(node.control.iter().copied()) {
             if let Some(used) = used.get_mut(input.index()) {
                 *used = true;
             }
         }
     }
-    let ends =
-        body.nodes().iter().zip(used).filter(|(n, used)| {
-            !used && !matches!(&*n.op, "Const" | "Placeholder" | "PlaceholderV2")
-        });
+    let ends = body
+        .nodes()
+        .iter()
+        .zip(used)
+        .filter(|(n, used)| !used && !matches!(&*n.op, "Const" | "Placeholder" | "PlaceholderV2"));
     let outputs = |n: &Node| u32::try_from(build::outputs(n).unwrap_or(1)).unwrap_or(0);
-    ends.flat_map(|(n, _)| (0..outputs(n)).map(|i| request(n, i)).collect::<Vec<_>>())
-        .collect()
+    ends.flat_map(|(n, _)| (0..outputs(n)).map(|i| request(n, i)).collect::<Vec<_>>()).collect()
 }
 
 fn assemble(source: Source, mut parts: Parts, options: &OpenOptions) -> Result<TfModel> {
     let (body, library) = build::build(std::mem::take(&mut parts.graph), &parts.own_ops)?;
-    let Requests {
-        feeds,
-        fetches,
-        signature,
-    } = requests(&body, &parts, options)?;
-    let mut inputs = feeds
-        .iter()
-        .map(|r| feeds::locate(&body, r))
-        .collect::<Result<Vec<_>>>()?;
-    let mut outputs = fetches
-        .iter()
-        .map(|r| feeds::locate(&body, r))
-        .collect::<Result<Vec<_>>>()?;
-    let checkpoint = match options
-        .checkpoint_path
-        .as_ref()
-        .or(source.checkpoint.as_ref())
-    {
+    let Requests { feeds, fetches, signature } = requests(&body, &parts, options)?;
+    let mut inputs = feeds.iter().map(|r| feeds::locate(&body, r)).collect::<Result<Vec<_>>>()?;
+    let mut outputs = fetches.iter().map(|r| feeds::locate(&body, r)).collect::<Result<Vec<_>>>()?;
+    let checkpoint = match options.checkpoint_path.as_ref().or(source.checkpoint.as_ref()) {
         Some(path) => Some(Checkpoint::open(path)?),
         None => None,
     };
@@ -353,37 +266,16 @@ fn assemble(source: Source, mut parts: Parts, options: &OpenOptions) -> Result<T
 
     let fetches: Vec<Edge> = outputs.iter().map(|p| p.edge).collect();
     let fed: Vec<NodeId> = inputs.iter().map(|p| p.edge.node).collect();
-    let init = initializers(
-        &body,
-        &parts.init_ops,
-        &Roots {
-            fetches: &fetches,
-            targets: &[],
-        },
-        &finder,
-    );
-    let pruned = prune(
-        body,
-        &Roots {
-            fetches: &fetches,
-            targets: &[fed, init.clone()].concat(),
-        },
-    );
+    let init = initializers(&body, &parts.init_ops, &Roots { fetches: &fetches, targets: &[] }, &finder);
+    let pruned = prune(body, &Roots { fetches: &fetches, targets: &[fed, init.clone()].concat() });
     for port in inputs.iter_mut().chain(outputs.iter_mut()) {
         port.edge = pruned.edge(port.edge).unwrap_or(port.edge);
     }
     let init_ops = init.into_iter().filter_map(|id| pruned.node(id)).collect();
     let assets = parts.assets.into_iter().map(|asset| {
         let node = pruned.body.find(&asset.tensor.node);
-        let edge = node.map(|node| Edge {
-            node,
-            output: asset.tensor.output,
-        });
-        Asset {
-            edge,
-            tensor: asset.tensor,
-            path: asset.path,
-        }
+        let edge = node.map(|node| Edge { node, output: asset.tensor.output });
+        Asset { edge, tensor: asset.tensor, path: asset.path }
     });
     let assets = assets.collect();
     let graph = library.finish(pruned.body)?;
@@ -409,25 +301,15 @@ fn assemble(source: Source, mut parts: Parts, options: &OpenOptions) -> Result<T
 fn initializers(body: &Body, named: &[String], roots: &Roots, finder: &Finder) -> Vec<NodeId> {
     let reached = prune::reached(body, roots);
     let is_reached = |id: NodeId| reached.get(id.index()).copied().unwrap_or(false);
-    let needs = |node: &Node| {
-        makes_table(&node.op) || makes_variable(&node.op) && finder.find(&node.name, node).is_none()
-    };
+    let needs =
+        |node: &Node| makes_table(&node.op) || makes_variable(&node.op) && finder.find(&node.name, node).is_none();
     if !body.iter().any(|(id, node)| is_reached(id) && needs(node)) {
         return Vec::new();
     }
     if !named.is_empty() {
         return named.iter().filter_map(|name| body.find(name)).collect();
     }
-    let fills = |node: &Node| {
-        node.op.starts_with("InitializeTable") || node.op.starts_with("LookupTableImport")
-    };
-    let of_reached = |node: &Node| {
-        node.inputs
-            .first()
-            .is_some_and(|table| is_reached(table.node))
-    };
-    body.iter()
-        .filter(|(_, node)| fills(node) && of_reached(node))
-        .map(|(id, _)| id)
-        .collect()
+    let fills = |node: &Node| node.op.starts_with("InitializeTable") || node.op.starts_with("LookupTableImport");
+    let of_reached = |node: &Node| node.inputs.first().is_some_and(|table| is_reached(table.node));
+    body.iter().filter(|(_, node)| fills(node) && of_reached(node)).map(|(id, _)| id).collect()
 }

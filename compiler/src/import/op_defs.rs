@@ -4,9 +4,7 @@
 //! asked for. Ops that it does not have (a user's own) may come with a model, as the OpDefs of its ops.
 
 use super::dtype::TfDType;
-use super::proto::{
-    self, AttrValue, TensorProto, TensorShapeProto, attr_value, tensor_shape_proto,
-};
+use super::proto::{self, AttrValue, TensorProto, TensorShapeProto, attr_value, tensor_shape_proto};
 use prost::bytes::Bytes;
 use std::collections::HashMap;
 use std::sync::{Arc, OnceLock};
@@ -73,43 +71,26 @@ pub(crate) type Uncounted = String;
 
 impl Arg {
     /// How many tensors the argument has in a node with these attributes.
-    pub(crate) fn count<'a>(
-        &self,
-        attr: &impl Fn(&str) -> Option<&'a AttrValue>,
-    ) -> Result<usize, Uncounted> {
+    pub(crate) fn count<'a>(&self, attr: &impl Fn(&str) -> Option<&'a AttrValue>) -> Result<usize, Uncounted> {
         use attr_value::Value;
         match &self.types {
             ArgTypes::One(_) => Ok(1),
             ArgTypes::Number(name, _) => match attr(name).and_then(|a| a.value.as_ref()) {
-                Some(Value::I(n)) => {
-                    usize::try_from(*n).map_err(|_| format!("attribute `{name}` is {n}"))
-                }
-                _ => Err(format!(
-                    "attribute `{name}`, the number of tensors in `{}`, is not given",
-                    self.name
-                )),
+                Some(Value::I(n)) => usize::try_from(*n).map_err(|_| format!("attribute `{name}` is {n}")),
+                _ => Err(format!("attribute `{name}`, the number of tensors in `{}`, is not given", self.name)),
             },
             ArgTypes::List(name) => match attr(name).and_then(|a| a.value.as_ref()) {
                 Some(Value::List(list)) => Ok(list.r#type.len()),
-                _ => Err(format!(
-                    "attribute `{name}`, the types of the tensors in `{}`, is not given",
-                    self.name
-                )),
+                _ => Err(format!("attribute `{name}`, the types of the tensors in `{}`, is not given", self.name)),
             },
         }
     }
 
     /// The type of the argument's tensor number `index` in a node with these attributes.
-    pub(crate) fn dtype<'a>(
-        &self,
-        index: usize,
-        attr: &impl Fn(&str) -> Option<&'a AttrValue>,
-    ) -> Option<TfDType> {
+    pub(crate) fn dtype<'a>(&self, index: usize, attr: &impl Fn(&str) -> Option<&'a AttrValue>) -> Option<TfDType> {
         use attr_value::Value;
         match &self.types {
-            ArgTypes::One(ArgType::Fixed(dtype)) | ArgTypes::Number(_, ArgType::Fixed(dtype)) => {
-                Some(*dtype)
-            }
+            ArgTypes::One(ArgType::Fixed(dtype)) | ArgTypes::Number(_, ArgType::Fixed(dtype)) => Some(*dtype),
             ArgTypes::One(ArgType::Attr(name)) | ArgTypes::Number(_, ArgType::Attr(name)) => {
                 match attr(name)?.value.as_ref()? {
                     Value::Type(number) => TfDType::from_number(*number),
@@ -117,10 +98,7 @@ impl Arg {
                 }
             }
             ArgTypes::List(name) => match attr(name)?.value.as_ref()? {
-                Value::List(list) => list
-                    .r#type
-                    .get(index)
-                    .and_then(|n| TfDType::from_number(*n)),
+                Value::List(list) => list.r#type.get(index).and_then(|n| TfDType::from_number(*n)),
                 _ => None,
             },
         }
@@ -138,41 +116,27 @@ impl Arg {
         } else {
             ArgTypes::One(dtype()?)
         };
-        Some(Self {
-            name: arg.name.clone(),
-            types,
-            is_ref: arg.is_ref,
-        })
+        Some(Self { name: arg.name.clone(), types, is_ref: arg.is_ref })
     }
 
     /// `name:type` of the table.
     fn parse(text: &str) -> Option<Self> {
         let (name, types) = text.split_once(':')?;
-        let (is_ref, types) = types
-            .strip_prefix('&')
-            .map_or((false, types), |rest| (true, rest));
-        let dtype = |text: &str| {
-            TfDType::from_name(text).map_or_else(|| ArgType::Attr(text.into()), ArgType::Fixed)
-        };
+        let (is_ref, types) = types.strip_prefix('&').map_or((false, types), |rest| (true, rest));
+        let dtype = |text: &str| TfDType::from_name(text).map_or_else(|| ArgType::Attr(text.into()), ArgType::Fixed);
         let types = match (types.strip_prefix('@'), types.split_once('*')) {
             (Some(attr), _) => ArgTypes::List(attr.into()),
             (None, Some((number, text))) => ArgTypes::Number(number.into(), dtype(text)),
             (None, None) => ArgTypes::One(dtype(types)),
         };
-        Some(Self {
-            name: name.into(),
-            types,
-            is_ref,
-        })
+        Some(Self { name: name.into(), types, is_ref })
     }
 }
 
 impl OpInterface {
     /// The interface that an OpDef describes; `None` if an argument has no known type.
     pub fn from_proto(op: &proto::OpDef) -> Option<Self> {
-        let args = |args: &[proto::op_def::ArgDef]| {
-            args.iter().map(Arg::from_proto).collect::<Option<Vec<_>>>()
-        };
+        let args = |args: &[proto::op_def::ArgDef]| args.iter().map(Arg::from_proto).collect::<Option<Vec<_>>>();
         let attr = |a: &proto::op_def::AttrDef| AttrDef {
             name: a.name.clone(),
             kind: a.r#type.clone(),
@@ -193,20 +157,13 @@ impl OpInterface {
         let [name, inputs, outputs, attrs, flags] = columns.as_slice() else {
             return None;
         };
-        let list = |text: &str, at: char| {
-            text.split(at)
-                .filter(|t| !t.is_empty())
-                .map(String::from)
-                .collect::<Vec<_>>()
-        };
+        let list =
+            |text: &str, at: char| text.split(at).filter(|t| !t.is_empty()).map(String::from).collect::<Vec<_>>();
         Some(Self {
             name: (*name).into(),
             inputs: args_of(inputs)?,
             outputs: args_of(outputs)?,
-            attrs: list(attrs, ';')
-                .iter()
-                .map(|t| AttrDef::parse(t))
-                .collect::<Option<_>>()?,
+            attrs: list(attrs, ';').iter().map(|t| AttrDef::parse(t)).collect::<Option<_>>()?,
             stateful: flags.contains('s'),
         })
     }
@@ -223,13 +180,9 @@ impl OpInterface {
             let count = output.count(attr)?;
             if output.name == arg {
                 if index >= count {
-                    return Err(format!(
-                        "output `{arg}` has {count} tensors, number {index} is asked for"
-                    ));
+                    return Err(format!("output `{arg}` has {count} tensors, number {index} is asked for"));
                 }
-                return before
-                    .checked_add(index)
-                    .ok_or_else(|| "too many outputs".into());
+                return before.checked_add(index).ok_or_else(|| "too many outputs".into());
             }
             before = before.saturating_add(count);
         }
@@ -237,12 +190,8 @@ impl OpInterface {
     }
 
     /// The number of tensors of some arguments.
-    pub(crate) fn tensors<'a>(
-        args: &[Arg],
-        attr: &impl Fn(&str) -> Option<&'a AttrValue>,
-    ) -> Result<usize, Uncounted> {
-        args.iter()
-            .try_fold(0usize, |n, arg| Ok(n.saturating_add(arg.count(attr)?)))
+    pub(crate) fn tensors<'a>(args: &[Arg], attr: &impl Fn(&str) -> Option<&'a AttrValue>) -> Result<usize, Uncounted> {
+        args.iter().try_fold(0usize, |n, arg| Ok(n.saturating_add(arg.count(attr)?)))
     }
 
     /// The type of output `index`.
@@ -264,10 +213,7 @@ impl OpInterface {
 }
 
 fn args_of(text: &str) -> Option<Vec<Arg>> {
-    text.split(',')
-        .filter(|t| !t.is_empty())
-        .map(Arg::parse)
-        .collect()
+    text.split(',').filter(|t| !t.is_empty()).map(Arg::parse).collect()
 }
 
 impl AttrDef {
@@ -275,19 +221,10 @@ impl AttrDef {
     fn parse(text: &str) -> Option<Self> {
         let (name, rest) = text.split_once(':')?;
         let (kind, default) = match rest.split_once('=') {
-            Some((kind, default)) => (
-                kind,
-                Some(AttrValue {
-                    value: Some(value(kind, default)?),
-                }),
-            ),
+            Some((kind, default)) => (kind, Some(AttrValue { value: Some(value(kind, default)?) })),
             None => (rest, None),
         };
-        Some(Self {
-            name: name.into(),
-            kind: kind.into(),
-            default,
-        })
+        Some(Self { name: name.into(), kind: kind.into(), default })
     }
 }
 
@@ -305,37 +242,18 @@ fn bytes(text: &str) -> Option<Bytes> {
 
 fn shape(text: &str) -> Option<TensorShapeProto> {
     if text == "?" {
-        return Some(TensorShapeProto {
-            dim: Vec::new(),
-            unknown_rank: true,
-        });
+        return Some(TensorShapeProto { dim: Vec::new(), unknown_rank: true });
     }
     let dims = text.strip_prefix('[')?.strip_suffix(']')?;
-    let dim = |d: &str| {
-        Some(tensor_shape_proto::Dim {
-            size: d.parse().ok()?,
-            name: String::new(),
-        })
-    };
-    let dim = dims
-        .split(',')
-        .filter(|d| !d.is_empty())
-        .map(dim)
-        .collect::<Option<Vec<_>>>()?;
-    Some(TensorShapeProto {
-        dim,
-        unknown_rank: false,
-    })
+    let dim = |d: &str| Some(tensor_shape_proto::Dim { size: d.parse().ok()?, name: String::new() });
+    let dim = dims.split(',').filter(|d| !d.is_empty()).map(dim).collect::<Option<Vec<_>>>()?;
+    Some(TensorShapeProto { dim, unknown_rank: false })
 }
 
 fn tensor(text: &str) -> Option<TensorProto> {
     let at = text.find('[')?;
     let end = text.find(']')?;
-    let int_val = text
-        .get(end + 1..)?
-        .split('|')
-        .map(|v| v.parse().ok())
-        .collect::<Option<Vec<i32>>>()?;
+    let int_val = text.get(end + 1..)?.split('|').map(|v| v.parse().ok()).collect::<Option<Vec<i32>>>()?;
     Some(TensorProto {
         dtype: TfDType::from_name(text.get(..at)?)?.number(),
         tensor_shape: Some(shape(text.get(at..=end)?)?),
@@ -349,32 +267,13 @@ fn value(kind: &str, text: &str) -> Option<attr_value::Value> {
     use attr_value::{ListValue, Value};
     let dtype = |t: &str| Some(TfDType::from_name(t)?.number());
     if let Some(kind) = kind.strip_prefix("list(").and_then(|k| k.strip_suffix(')')) {
-        let items: Vec<&str> = text
-            .strip_prefix('{')?
-            .strip_suffix('}')?
-            .split('|')
-            .filter(|t| !t.is_empty())
-            .collect();
+        let items: Vec<&str> =
+            text.strip_prefix('{')?.strip_suffix('}')?.split('|').filter(|t| !t.is_empty()).collect();
         let mut list = ListValue::default();
         match kind {
-            "int" => {
-                list.i = items
-                    .iter()
-                    .map(|t| t.parse().ok())
-                    .collect::<Option<_>>()?
-            }
-            "float" => {
-                list.f = items
-                    .iter()
-                    .map(|t| t.parse().ok())
-                    .collect::<Option<_>>()?
-            }
-            "bool" => {
-                list.b = items
-                    .iter()
-                    .map(|t| t.parse().ok())
-                    .collect::<Option<_>>()?
-            }
+            "int" => list.i = items.iter().map(|t| t.parse().ok()).collect::<Option<_>>()?,
+            "float" => list.f = items.iter().map(|t| t.parse().ok()).collect::<Option<_>>()?,
+            "bool" => list.b = items.iter().map(|t| t.parse().ok()).collect::<Option<_>>()?,
             "type" => list.r#type = items.iter().map(|t| dtype(t)).collect::<Option<_>>()?,
             "string" => list.s = items.iter().map(|t| bytes(t)).collect::<Option<_>>()?,
             "shape" => list.shape = items.iter().map(|t| shape(t)).collect::<Option<_>>()?,
@@ -401,14 +300,10 @@ pub fn builtin(name: &str) -> Option<&'static Arc<OpInterface>> {
     type Table = HashMap<&'static str, (&'static str, OnceLock<Option<Arc<OpInterface>>>)>;
     static TABLE: OnceLock<Table> = OnceLock::new();
     let lines = || {
-        include_str!("opdefs.tsv")
-            .lines()
-            .filter_map(|line| Some((line.split_once('\t')?.0, (line, OnceLock::new()))))
+        include_str!("opdefs.tsv").lines().filter_map(|line| Some((line.split_once('\t')?.0, (line, OnceLock::new()))))
     };
     let (line, interface) = TABLE.get_or_init(|| lines().collect()).get(name)?;
-    interface
-        .get_or_init(|| OpInterface::parse(line).map(Arc::new))
-        .as_ref()
+    interface.get_or_init(|| OpInterface::parse(line).map(Arc::new)).as_ref()
 }
 
 #[cfg(test)]
@@ -425,15 +320,12 @@ mod tests {
             for arg in op.inputs.iter().chain(&op.outputs) {
                 let names: Vec<&String> = match &arg.types {
                     ArgTypes::One(ArgType::Fixed(_)) => vec![],
-                    ArgTypes::One(ArgType::Attr(a))
-                    | ArgTypes::Number(a, ArgType::Fixed(_))
-                    | ArgTypes::List(a) => vec![a],
+                    ArgTypes::One(ArgType::Attr(a)) | ArgTypes::Number(a, ArgType::Fixed(_)) | ArgTypes::List(a) => {
+                        vec![a]
+                    }
                     ArgTypes::Number(a, ArgType::Attr(b)) => vec![a, b],
                 };
-                assert!(
-                    names.iter().all(|n| op.attrs.iter().any(|a| a.name == **n)),
-                    "{line}"
-                );
+                assert!(names.iter().all(|n| op.attrs.iter().any(|a| a.name == **n)), "{line}");
             }
             count += 1;
         }
@@ -445,37 +337,16 @@ mod tests {
         use attr_value::Value;
         let default = |op: &str, attr: &str| {
             let op = builtin(op).unwrap();
-            op.attrs
-                .iter()
-                .find(|a| a.name == attr)
-                .unwrap()
-                .default
-                .clone()
-                .unwrap()
-                .value
-                .unwrap()
+            op.attrs.iter().find(|a| a.name == attr).unwrap().default.clone().unwrap().value.unwrap()
         };
-        assert_eq!(
-            default("Conv2D", "data_format"),
-            Value::S(Bytes::from_static(b"NHWC"))
-        );
+        assert_eq!(default("Conv2D", "data_format"), Value::S(Bytes::from_static(b"NHWC")));
         assert_eq!(default("LeakyRelu", "alpha"), Value::F(0.2));
-        assert_eq!(
-            default("TensorArrayV3", "element_shape"),
-            Value::Shape(Box::new(shape("?").unwrap()))
-        );
-        let Value::List(list) = default("SampleDistortedBoundingBoxV2", "area_range") else {
-            panic!()
-        };
+        assert_eq!(default("TensorArrayV3", "element_shape"), Value::Shape(Box::new(shape("?").unwrap())));
+        let Value::List(list) = default("SampleDistortedBoundingBoxV2", "area_range") else { panic!() };
         assert_eq!(list.f, [0.05, 1.0]);
-        let Value::Tensor(color) = default("ImageSummary", "bad_color") else {
-            panic!()
-        };
+        let Value::Tensor(color) = default("ImageSummary", "bad_color") else { panic!() };
         assert_eq!(color.int_val, [255, 0, 0, 255]);
         assert_eq!(default("StringSplitV2", "maxsplit"), Value::I(-1));
-        assert_eq!(
-            default("DecodeCSV", "field_delim"),
-            Value::S(Bytes::from_static(b","))
-        );
+        assert_eq!(default("DecodeCSV", "field_delim"), Value::S(Bytes::from_static(b",")));
     }
 }

@@ -36,14 +36,8 @@ struct Frame {
 /// Translates a text into the binary form of `schema`.
 pub fn to_binary(schema: &'static Message, text: &[u8]) -> Result<Vec<u8>> {
     let mut lexer = Lexer::new(text);
-    let mut stack = vec![Frame {
-        message: Some(schema),
-        field: None,
-        close: Token::End,
-        in_list: false,
-        out: Vec::new(),
-        set: 0,
-    }];
+    let mut stack =
+        vec![Frame { message: Some(schema), field: None, close: Token::End, in_list: false, out: Vec::new(), set: 0 }];
     loop {
         let Some(top) = stack.last_mut() else {
             return Err(ImportError::malformed(schema.name, "unbalanced text"));
@@ -62,16 +56,7 @@ pub fn to_binary(schema: &'static Message, text: &[u8]) -> Result<Vec<u8>> {
             let more = done.in_list && list_continues(&mut lexer)?;
             if more {
                 let close = open(&mut lexer)?;
-                push(
-                    &mut stack,
-                    &lexer,
-                    Frame {
-                        out: Vec::new(),
-                        set: 0,
-                        close,
-                        ..done
-                    },
-                )?;
+                push(&mut stack, &lexer, Frame { out: Vec::new(), set: 0, close, ..done })?;
             } else {
                 lexer.skip_separator()?;
             }
@@ -92,8 +77,7 @@ pub fn to_binary(schema: &'static Message, text: &[u8]) -> Result<Vec<u8>> {
                 let bit = 1u64 << (index & 63);
                 if !field.repeated && !matches!(field.kind, Kind::Ignored) {
                     if top.set & bit != 0 {
-                        return lexer
-                            .fail(format!("field `{name}` of {} is given twice", message.name));
+                        return lexer.fail(format!("field `{name}` of {} is given twice", message.name));
                     }
                     top.set |= bit;
                 }
@@ -114,24 +98,9 @@ pub fn to_binary(schema: &'static Message, text: &[u8]) -> Result<Vec<u8>> {
         match kind {
             Kind::Message(_) | Kind::Ignored if opens => {
                 let close = open(&mut lexer)?;
-                let message = if let Kind::Message(message) = kind {
-                    Some(message)
-                } else {
-                    None
-                };
+                let message = if let Kind::Message(message) = kind { Some(message) } else { None };
                 let field = field.filter(|_| message.is_some());
-                push(
-                    &mut stack,
-                    &lexer,
-                    Frame {
-                        message,
-                        field,
-                        close,
-                        in_list,
-                        out: Vec::new(),
-                        set: 0,
-                    },
-                )?;
+                push(&mut stack, &lexer, Frame { message, field, close, in_list, out: Vec::new(), set: 0 })?;
                 continue;
             }
             Kind::Message(message) => {
@@ -158,9 +127,7 @@ pub fn to_binary(schema: &'static Message, text: &[u8]) -> Result<Vec<u8>> {
 }
 
 fn top_of(stack: &mut Vec<Frame>, schema: &Message) -> Result<Frame> {
-    stack
-        .pop()
-        .ok_or_else(|| ImportError::malformed(schema.name, "unbalanced text"))
+    stack.pop().ok_or_else(|| ImportError::malformed(schema.name, "unbalanced text"))
 }
 
 fn push(stack: &mut Vec<Frame>, lexer: &Lexer, frame: Frame) -> Result<()> {
@@ -250,10 +217,7 @@ fn put_value(out: &mut Vec<u8>, lexer: &mut Lexer, field: &Field) -> Result<()> 
             match value {
                 Some(value) => out.push(value),
                 None => {
-                    return lexer.fail(format!(
-                        "field `{}` needs true or false, found {token}",
-                        field.name
-                    ));
+                    return lexer.fail(format!("field `{}` needs true or false, found {token}", field.name));
                 }
             }
         }
@@ -265,8 +229,7 @@ fn put_value(out: &mut Vec<u8>, lexer: &mut Lexer, field: &Field) -> Result<()> 
                 match values.iter().find(|(name, _)| *name == word) {
                     Some(&(_, value)) => put_varint(out, i64::from(value) as u64),
                     None => {
-                        return lexer
-                            .fail(format!("`{word}` is not a value of field `{}`", field.name));
+                        return lexer.fail(format!("`{word}` is not a value of field `{}`", field.name));
                     }
                 }
             } else {
@@ -285,37 +248,27 @@ fn put_value(out: &mut Vec<u8>, lexer: &mut Lexer, field: &Field) -> Result<()> 
 
 /// A decimal, hexadecimal or octal integer.
 fn integer(text: &str) -> Option<u64> {
-    let (digits, radix) =
-        if let Some(hex) = text.strip_prefix("0x").or_else(|| text.strip_prefix("0X")) {
-            (hex, 16)
-        } else if text.len() > 1 && text.starts_with('0') {
-            (&text[1..], 8)
-        } else {
-            (text, 10)
-        };
-    if digits.starts_with('+') {
-        None
+    let (digits, radix) = if let Some(hex) = text.strip_prefix("0x").or_else(|| text.strip_prefix("0X")) {
+        (hex, 16)
+    } else if text.len() > 1 && text.starts_with('0') {
+        (&text[1..], 8)
     } else {
-        u64::from_str_radix(digits, radix).ok()
-    }
+        (text, 10)
+    };
+    if digits.starts_with('+') { None } else { u64::from_str_radix(digits, radix).ok() }
 }
 
 fn signed(lexer: &mut Lexer, field: &Field, bits: u32) -> Result<i64> {
     let negative = lexer.peek_symbol(b'-')?;
     let token = lexer.next()?;
     let value = match &token {
-        Token::Number(text) => integer(text)
-            .map(i128::from)
-            .map(|v| if negative { -v } else { v }),
+        Token::Number(text) => integer(text).map(i128::from).map(|v| if negative { -v } else { v }),
         _ => None,
     };
     let range = i128::from(1u64 << (bits - 1));
     match value.filter(|v| (-range..range).contains(v)) {
         Some(value) => Ok(value as i64),
-        None => lexer.fail(format!(
-            "field `{}` needs an integer of {bits} bits, found {token}",
-            field.name
-        )),
+        None => lexer.fail(format!("field `{}` needs an integer of {bits} bits, found {token}", field.name)),
     }
 }
 
@@ -327,10 +280,9 @@ fn unsigned(lexer: &mut Lexer, field: &Field, bits: u32) -> Result<u64> {
     };
     match value {
         Some(value) => Ok(value),
-        None => lexer.fail(format!(
-            "field `{}` needs a non-negative integer of {bits} bits, found {token}",
-            field.name
-        )),
+        None => {
+            lexer.fail(format!("field `{}` needs a non-negative integer of {bits} bits, found {token}", field.name))
+        }
     }
 }
 
@@ -345,10 +297,7 @@ fn float(lexer: &mut Lexer, field: &Field) -> Result<Float> {
     let token = lexer.next()?;
     let value = match &token {
         Token::Number(text) => match integer(text) {
-            Some(value) => Some(Float {
-                single: value as f32,
-                double: value as f64,
-            }),
+            Some(value) => Some(Float { single: value as f32, double: value as f64 }),
             // A leading zero is no octal number here (`00.5`), and C's suffix is allowed.
             None => {
                 let text = text.strip_suffix(['f', 'F']).unwrap_or(text);
@@ -359,27 +308,15 @@ fn float(lexer: &mut Lexer, field: &Field) -> Result<Float> {
             }
         },
         Token::Word(word) => match word.to_ascii_lowercase().as_str() {
-            "inf" | "infinity" => Some(Float {
-                single: f32::INFINITY,
-                double: f64::INFINITY,
-            }),
-            "nan" => Some(Float {
-                single: f32::NAN,
-                double: f64::NAN,
-            }),
+            "inf" | "infinity" => Some(Float { single: f32::INFINITY, double: f64::INFINITY }),
+            "nan" => Some(Float { single: f32::NAN, double: f64::NAN }),
             _ => None,
         },
         _ => None,
     };
     match value {
-        Some(Float { single, double }) if negative => Ok(Float {
-            single: -single,
-            double: -double,
-        }),
+        Some(Float { single, double }) if negative => Ok(Float { single: -single, double: -double }),
         Some(value) => Ok(value),
-        None => lexer.fail(format!(
-            "field `{}` needs a number, found {token}",
-            field.name
-        )),
+        None => lexer.fail(format!("field `{}` needs a number, found {token}", field.name)),
     }
 }

@@ -44,11 +44,7 @@ pub struct Lexer<'a> {
 impl<'a> Lexer<'a> {
     /// A reader at the begin of `text`.
     pub fn new(text: &'a [u8]) -> Self {
-        Self {
-            text,
-            at: 0,
-            token: 0,
-        }
+        Self { text, at: 0, token: 0 }
     }
 
     /// An error at the token that was read last.
@@ -56,11 +52,7 @@ impl<'a> Lexer<'a> {
         let before = &self.text[..self.token.min(self.text.len())];
         let line = 1 + before.iter().filter(|&&b| b == b'\n').count();
         let column = 1 + before.iter().rev().take_while(|&&b| b != b'\n').count();
-        Err(ImportError::Text {
-            line,
-            column,
-            what: what.into(),
-        })
+        Err(ImportError::Text { line, column, what: what.into() })
     }
 
     fn byte(&self, ahead: usize) -> Option<u8> {
@@ -91,9 +83,7 @@ impl<'a> Lexer<'a> {
     /// Whether the next token is a word; nothing is read.
     pub fn at_word(&mut self) -> Result<bool> {
         self.skip_blank();
-        Ok(self
-            .byte(0)
-            .is_some_and(|b| b.is_ascii_alphabetic() || b == b'_'))
+        Ok(self.byte(0).is_some_and(|b| b.is_ascii_alphabetic() || b == b'_'))
     }
 
     /// Reads the symbol if it is next.
@@ -135,10 +125,7 @@ impl<'a> Lexer<'a> {
     }
 
     /// Reads a token.
-    #[allow(
-        clippy::should_implement_trait,
-        reason = "reading may fail, and never ends"
-    )]
+    #[allow(clippy::should_implement_trait, reason = "reading may fail, and never ends")]
     pub fn next(&mut self) -> Result<Token> {
         self.skip_blank();
         self.token = self.at;
@@ -146,13 +133,11 @@ impl<'a> Lexer<'a> {
             return Ok(Token::End);
         };
         match b {
-            b'a'..=b'z' | b'A'..=b'Z' | b'_' => Ok(Token::Word(
-                self.take_while(|_, b| b.is_ascii_alphanumeric() || b == b'_'),
-            )),
-            b'0'..=b'9' => Ok(Token::Number(self.number())),
-            b'.' if self.byte(1).is_some_and(|b| b.is_ascii_digit()) => {
-                Ok(Token::Number(self.number()))
+            b'a'..=b'z' | b'A'..=b'Z' | b'_' => {
+                Ok(Token::Word(self.take_while(|_, b| b.is_ascii_alphanumeric() || b == b'_')))
             }
+            b'0'..=b'9' => Ok(Token::Number(self.number())),
+            b'.' if self.byte(1).is_some_and(|b| b.is_ascii_digit()) => Ok(Token::Number(self.number())),
             b'"' | b'\'' => self.string(b).map(Token::Text),
             _ => {
                 self.at += 1;
@@ -165,9 +150,7 @@ impl<'a> Lexer<'a> {
     fn number(&mut self) -> String {
         let hex = self.byte(0) == Some(b'0') && self.byte(1).is_some_and(|b| b | 0x20 == b'x');
         self.take_while(|last, b| {
-            b.is_ascii_alphanumeric()
-                || b == b'.'
-                || (!hex && last | 0x20 == b'e' && (b == b'-' || b == b'+'))
+            b.is_ascii_alphanumeric() || b == b'.' || (!hex && last | 0x20 == b'e' && (b == b'-' || b == b'+'))
         })
     }
 
@@ -196,12 +179,7 @@ impl<'a> Lexer<'a> {
                 break;
             };
             self.at += 1;
-            value = Some(
-                value
-                    .unwrap_or(0u32)
-                    .wrapping_mul(radix)
-                    .wrapping_add(digit),
-            );
+            value = Some(value.unwrap_or(0u32).wrapping_mul(radix).wrapping_add(digit));
         }
         value
     }
@@ -247,9 +225,7 @@ impl<'a> Lexer<'a> {
         let width = if letter == b'u' { 4 } else { 8 };
         let unit = |lexer: &mut Self| {
             let start = lexer.at;
-            lexer
-                .digits(16, width)
-                .filter(|_| lexer.at - start == width)
+            lexer.digits(16, width).filter(|_| lexer.at - start == width)
         };
         let mut value = unit(self);
         if let Some(high @ 0xd800..=0xdbff) = value
@@ -263,10 +239,9 @@ impl<'a> Lexer<'a> {
         }
         match value.and_then(char::from_u32) {
             Some(code) => Ok(code),
-            None => self.fail(format!(
-                "`\\{}` needs the {width} hexadecimal digits of a character",
-                char::from(letter)
-            )),
+            None => {
+                self.fail(format!("`\\{}` needs the {width} hexadecimal digits of a character", char::from(letter)))
+            }
         }
     }
 }

@@ -25,19 +25,12 @@ const DROPPED: u32 = u32::MAX;
 impl Pruned {
     /// The new id of a node; `None` if it was dropped.
     pub fn node(&self, old: NodeId) -> Option<NodeId> {
-        self.new_ids
-            .get(old.index())
-            .copied()
-            .filter(|&id| id != DROPPED)
-            .map(NodeId)
+        self.new_ids.get(old.index()).copied().filter(|&id| id != DROPPED).map(NodeId)
     }
 
     /// The new form of an edge.
     pub fn edge(&self, old: Edge) -> Option<Edge> {
-        Some(Edge {
-            node: self.node(old.node)?,
-            output: old.output,
-        })
+        Some(Edge { node: self.node(old.node)?, output: old.output })
     }
 }
 
@@ -53,24 +46,14 @@ pub fn reached(body: &Body, roots: &Roots) -> Vec<bool> {
             queue.push(id);
         }
     };
-    for id in roots
-        .fetches
-        .iter()
-        .map(|e| e.node)
-        .chain(roots.targets.iter().copied())
-    {
+    for id in roots.fetches.iter().map(|e| e.node).chain(roots.targets.iter().copied()) {
         reach(id, &mut queue);
     }
     while let Some(id) = queue.pop() {
         let Some(node) = nodes.get(id.index()) else {
             continue;
         };
-        for input in node
-            .inputs
-            .iter()
-            .map(|e| e.node)
-            .chain(node.control.iter().copied())
-        {
+        for input in node.inputs.iter().map(|e| e.node).chain(node.control.iter().copied()) {
             reach(input, &mut queue);
         }
     }
@@ -98,8 +81,5 @@ pub fn prune(body: Body, roots: &Roots) -> Pruned {
         node.inputs.iter_mut().for_each(|e| renumber(&mut e.node));
         node.control.iter_mut().for_each(renumber);
     }
-    Pruned {
-        body: Body::new(nodes),
-        new_ids,
-    }
+    Pruned { body: Body::new(nodes), new_ids }
 }

@@ -80,23 +80,12 @@ struct Tracer<'a> {
 /// What cannot be followed is left out: the variable is then looked for by its name. Errors: a function that cannot be
 /// resolved.
 pub fn trace(main: &Body, library: &Library, restore_op: &str) -> Result<Restores> {
-    let mut tracer = Tracer {
-        library,
-        functions: HashMap::new(),
-        calls: 0,
-        nesting: 0,
-        out: Restores::default(),
-    };
+    let mut tracer = Tracer { library, functions: HashMap::new(), calls: 0, nesting: 0, out: Restores::default() };
     let name = TensorName::parse(restore_op).map_or(restore_op.to_string(), |t| t.node);
     let Some(root) = main.find(name.trim_start_matches('^')) else {
         return Ok(tracer.out);
     };
-    let mut frame = Frame {
-        body: main,
-        args: Vec::new(),
-        depth: 0,
-        restored: HashMap::new(),
-    };
+    let mut frame = Frame { body: main, args: Vec::new(), depth: 0, restored: HashMap::new() };
     let mut seen = vec![false; main.nodes().len()];
     let mut queue = vec![root];
     while let Some(id) = queue.pop() {
@@ -107,12 +96,7 @@ pub fn trace(main: &Body, library: &Library, restore_op: &str) -> Result<Restore
             continue;
         }
         tracer.visit(&mut frame, node)?;
-        queue.extend(
-            node.inputs
-                .iter()
-                .map(|e| e.node)
-                .chain(node.control.iter().copied()),
-        );
+        queue.extend(node.inputs.iter().map(|e| e.node).chain(node.control.iter().copied()));
     }
     Ok(tracer.out)
 }
@@ -131,12 +115,8 @@ impl Tracer<'_> {
             ("LookupTableImportV2" | "LookupTableImport", [target, keys, values]) => {
                 let target = self.value(frame, *target)?;
                 let pair = (self.value(frame, *keys)?, self.value(frame, *values)?);
-                if let (Value::Handle(target), (Value::Restored(keys), Value::Restored(values))) =
-                    (target, pair)
-                {
-                    self.out
-                        .tables
-                        .insert(target.to_string(), TableLocation { keys, values });
+                if let (Value::Handle(target), (Value::Restored(keys), Value::Restored(values))) = (target, pair) {
+                    self.out.tables.insert(target.to_string(), TableLocation { keys, values });
                 }
             }
             _ => {
@@ -157,36 +137,18 @@ impl Tracer<'_> {
         if let Some(known) = self.functions.get(name) {
             return Ok(known.clone());
         }
-        let function = if self.library.has_function(name) {
-            Some(Rc::new(self.library.function(name)?))
-        } else {
-            None
-        };
+        let function = if self.library.has_function(name) { Some(Rc::new(self.library.function(name)?)) } else { None };
         self.functions.insert(name.to_string(), function.clone());
         Ok(function)
     }
 
-    fn enter<'f>(
-        &mut self,
-        frame: &mut Frame,
-        node: &Node,
-        function: &'f Function,
-    ) -> Result<Option<Frame<'f>>> {
+    fn enter<'f>(&mut self, frame: &mut Frame, node: &Node, function: &'f Function) -> Result<Option<Frame<'f>>> {
         self.calls += 1;
         if self.calls > MAX_CALLS || frame.depth >= MAX_CALL_DEPTH {
             return Ok(None);
         }
-        let args = node
-            .inputs
-            .iter()
-            .map(|edge| self.value(frame, *edge))
-            .collect::<Result<Vec<_>>>()?;
-        Ok(Some(Frame {
-            body: &function.body,
-            args,
-            depth: frame.depth + 1,
-            restored: HashMap::new(),
-        }))
+        let args = node.inputs.iter().map(|edge| self.value(frame, *edge)).collect::<Result<Vec<_>>>()?;
+        Ok(Some(Frame { body: &function.body, args, depth: frame.depth + 1, restored: HashMap::new() }))
     }
 
     fn call(&mut self, frame: &mut Frame, node: &Node, function: &Function) -> Result<()> {
@@ -217,20 +179,16 @@ impl Tracer<'_> {
             };
             let first = node.inputs.first().copied();
             match (&*node.op, first) {
-                (
-                    "Identity" | "EnsureShape" | "StopGradient" | "Reshape" | "ReadVariableOp",
-                    Some(input),
-                ) => edge = input,
+                ("Identity" | "EnsureShape" | "StopGradient" | "Reshape" | "ReadVariableOp", Some(input)) => {
+                    edge = input
+                }
                 ("IdentityN", _) => match node.inputs.get(edge.output as usize) {
                     Some(input) => edge = *input,
                     None => break,
                 },
                 (ARG_OP, _) => {
                     let index = node.int("index").and_then(|i| usize::try_from(i).ok());
-                    return Ok(index
-                        .and_then(|i| frame.args.get(i))
-                        .cloned()
-                        .unwrap_or(Value::Unknown));
+                    return Ok(index.and_then(|i| frame.args.get(i)).cloned().unwrap_or(Value::Unknown));
                 }
                 ("Const", _) => return Ok(strings(node)),
                 ("RestoreV2", _) => return self.restored(frame, edge, node),
@@ -267,27 +225,18 @@ impl Tracer<'_> {
                     (self.value(frame, *names)?, self.value(frame, *slices)?)
             {
                 let pairs = names.iter().zip(slices.iter());
-                locations.extend(pairs.map(|(key, slice)| Location {
-                    key: key.clone(),
-                    slice: slice.clone(),
-                }));
+                locations.extend(pairs.map(|(key, slice)| Location { key: key.clone(), slice: slice.clone() }));
             }
             frame.restored.insert(edge.node, Rc::new(locations));
         }
-        let location = frame
-            .restored
-            .get(&edge.node)
-            .and_then(|l| l.get(edge.output as usize));
+        let location = frame.restored.get(&edge.node).and_then(|l| l.get(edge.output as usize));
         Ok(location.cloned().map_or(Value::Unknown, Value::Restored))
     }
 }
 
 /// The ops that make a variable.
 pub(crate) fn makes_variable(op: &str) -> bool {
-    matches!(
-        op,
-        "VarHandleOp" | "VariableV2" | "Variable" | "_XlaAotOnlyVarHandleOp" | "TemporaryVariable"
-    )
+    matches!(op, "VarHandleOp" | "VariableV2" | "Variable" | "_XlaAotOnlyVarHandleOp" | "TemporaryVariable")
 }
 
 /// The ops that make a table.
@@ -300,19 +249,9 @@ fn makes_handle(op: &str) -> bool {
 }
 
 fn strings(node: &Node) -> Value {
-    let tensor = node
-        .tensor("value")
-        .and_then(|t| HostTensor::from_proto(t, &node.name).ok());
-    let texts = |s: &[Vec<u8>]| {
-        s.iter()
-            .map(|s| String::from_utf8(s.clone()).ok())
-            .collect::<Option<Vec<_>>>()
-    };
-    match tensor
-        .as_ref()
-        .and_then(HostTensor::strings)
-        .and_then(texts)
-    {
+    let tensor = node.tensor("value").and_then(|t| HostTensor::from_proto(t, &node.name).ok());
+    let texts = |s: &[Vec<u8>]| s.iter().map(|s| String::from_utf8(s.clone()).ok()).collect::<Option<Vec<_>>>();
+    match tensor.as_ref().and_then(HostTensor::strings).and_then(texts) {
         Some(texts) => Value::Strings(Rc::new(texts)),
         None => Value::Unknown,
     }

@@ -5,8 +5,8 @@ use super::error::{ImportError, Result};
 use super::feeds::{PartialShape, Request, partial_shape};
 use super::graph::TensorName;
 use super::proto::{
-    AssetFileDef, CollectionDef, MetaGraphDef, SavedModel, SignatureDef, TensorInfo,
-    collection_def::Kind, schema, tensor_info::Encoding,
+    AssetFileDef, CollectionDef, MetaGraphDef, SavedModel, SignatureDef, TensorInfo, collection_def::Kind, schema,
+    tensor_info::Encoding,
 };
 use super::{files, limits, pbtxt, wire};
 use std::path::{Component, Path, PathBuf};
@@ -71,7 +71,8 @@ pub fn model_file(dir: &Path) -> Result<Option<PathBuf>> {
         }
     }
     if dir.join("saved_model.cpb").is_file() {
-        let what = "a SavedModel in TensorFlow's split format (saved_model.cpb); save it without the option for large graphs";
+        let what =
+            "a SavedModel in TensorFlow's split format (saved_model.cpb); save it without the option for large graphs";
         return Err(ImportError::unsupported(dir.display().to_string(), what));
     }
     Ok(None)
@@ -83,36 +84,18 @@ pub fn read(path: &Path) -> Result<SavedModel> {
 }
 
 /// Reads a message from a file, text or binary by the file's extension.
-pub(crate) fn read_message<M: prost::Message + Default>(
-    path: &Path,
-    schema: &'static schema::Message,
-) -> Result<M> {
+pub(crate) fn read_message<M: prost::Message + Default>(path: &Path, schema: &'static schema::Message) -> Result<M> {
     let data = files::read(path, limits::MAX_GRAPH_BYTES)?;
-    let text = path.extension().is_some_and(|e| {
-        ["pbtxt", "prototxt", "textproto", "txt"]
-            .iter()
-            .any(|t| e.eq_ignore_ascii_case(t))
-    });
-    let message = if text {
-        pbtxt::decode(schema, &data)
-    } else {
-        wire::decode(schema, data)
-    };
+    let text = path
+        .extension()
+        .is_some_and(|e| ["pbtxt", "prototxt", "textproto", "txt"].iter().any(|t| e.eq_ignore_ascii_case(t)));
+    let message = if text { pbtxt::decode(schema, &data) } else { wire::decode(schema, data) };
     message.map_err(|e| e.in_file(path))
 }
 
 /// The tags of each meta graph.
 pub fn tag_sets(model: &SavedModel) -> Vec<Vec<String>> {
-    model
-        .meta_graphs
-        .iter()
-        .map(|m| {
-            m.meta_info_def
-                .as_ref()
-                .map(|i| i.tags.clone())
-                .unwrap_or_default()
-        })
-        .collect()
+    model.meta_graphs.iter().map(|m| m.meta_info_def.as_ref().map(|i| i.tags.clone()).unwrap_or_default()).collect()
 }
 
 /// Takes the meta graph with exactly these tags; with none given: the only one, or the one for serving.
@@ -121,35 +104,22 @@ pub fn select_meta_graph(model: SavedModel, tags: &[String]) -> Result<MetaGraph
     let same = |a: &[String], b: &[String]| a.len() == b.len() && a.iter().all(|t| b.contains(t));
     let serve = [SERVE_TAG.to_string()];
     let wanted = if tags.is_empty() { &serve[..] } else { tags };
-    let found = if tags.is_empty() && sets.len() == 1 {
-        Some(0)
-    } else {
-        sets.iter().position(|set| same(set, wanted))
-    };
+    let found =
+        if tags.is_empty() && sets.len() == 1 { Some(0) } else { sets.iter().position(|set| same(set, wanted)) };
     let taken = found.and_then(|i| model.meta_graphs.into_iter().nth(i));
     taken.ok_or_else(|| {
-        ImportError::missing(
-            "graph with the tags",
-            wanted.join(","),
-            sets.iter().map(|s| s.join(",")).collect(),
-        )
+        ImportError::missing("graph with the tags", wanted.join(","), sets.iter().map(|s| s.join(",")).collect())
     })
 }
 
 /// All signatures, without those that TensorFlow keeps for itself.
 pub fn signatures(meta: &MetaGraphDef) -> Result<Vec<SignatureInfo>> {
-    let own = meta
-        .signature_def
-        .iter()
-        .filter(|(key, _)| !INTERNAL_SIGNATURES.contains(&key.as_str()));
+    let own = meta.signature_def.iter().filter(|(key, _)| !INTERNAL_SIGNATURES.contains(&key.as_str()));
     own.map(|(key, signature)| info(key, signature)).collect()
 }
 
 /// Takes the signature of a key; with none given: the default one, or the only one.
-pub fn select_signature<'a>(
-    signatures: &'a [SignatureInfo],
-    key: Option<&str>,
-) -> Result<&'a SignatureInfo> {
+pub fn select_signature<'a>(signatures: &'a [SignatureInfo], key: Option<&str>) -> Result<&'a SignatureInfo> {
     let find = |key: &str| signatures.iter().find(|s| s.key == key);
     let found = match (key, signatures) {
         (Some(key), _) => find(key),
@@ -166,9 +136,8 @@ fn info(key: &str, signature: &SignatureDef) -> Result<SignatureInfo> {
     let ports = |infos: &std::collections::BTreeMap<String, TensorInfo>| {
         let mut out = Vec::new();
         for (port, info) in infos {
-            add_ports(&mut out, port, info).map_err(|what| {
-                ImportError::malformed(format!("signature `{key}`, `{port}`"), what)
-            })?;
+            add_ports(&mut out, port, info)
+                .map_err(|what| ImportError::malformed(format!("signature `{key}`, `{port}`"), what))?;
         }
         Ok::<_, ImportError>(out)
     };
@@ -185,24 +154,14 @@ fn add_ports(out: &mut Vec<PortInfo>, key: &str, info: &TensorInfo) -> Result<()
     let dtype = TfDType::from_number(info.dtype);
     let whole = info.tensor_shape.as_ref().map(partial_shape);
     let mut port = |key: String, tensor: &str, dtype, shape| {
-        out.push(PortInfo {
-            key,
-            tensor: tensor.into(),
-            dtype,
-            shape,
-        });
+        out.push(PortInfo { key, tensor: tensor.into(), dtype, shape });
     };
     match &info.encoding {
         None => return Err("it names no tensor"),
         Some(Encoding::Name(name)) => port(key.into(), name, dtype, whole),
         Some(Encoding::CooSparse(sparse)) => {
             let rank = whole.clone().flatten().map(|s| s.len() as i64);
-            port(
-                format!("{key}/values"),
-                &sparse.values_tensor_name,
-                dtype,
-                Some(Some(vec![None])),
-            );
+            port(format!("{key}/values"), &sparse.values_tensor_name, dtype, Some(Some(vec![None])));
             port(
                 format!("{key}/indices"),
                 &sparse.indices_tensor_name,
@@ -240,19 +199,13 @@ impl PortInfo {
 pub fn init_ops(meta: &MetaGraphDef) -> Vec<String> {
     let node = |text: &str| TensorName::parse(text).map_or_else(|| text.to_string(), |t| t.node);
     let mut out = Vec::new();
-    if let Some(info) = meta
-        .signature_def
-        .get(INIT_SIGNATURE)
-        .and_then(|s| s.outputs.get(INIT_SIGNATURE))
+    if let Some(info) = meta.signature_def.get(INIT_SIGNATURE).and_then(|s| s.outputs.get(INIT_SIGNATURE))
         && let Some(Encoding::Name(name)) = &info.encoding
     {
         out.push(node(name));
     }
     for collection in INIT_COLLECTIONS {
-        if let Some(CollectionDef {
-            kind: Some(Kind::NodeList(list)),
-        }) = meta.collection_def.get(*collection)
-        {
+        if let Some(CollectionDef { kind: Some(Kind::NodeList(list)) }) = meta.collection_def.get(*collection) {
             out.extend(list.value.iter().map(|name| node(name)));
         }
     }
@@ -266,16 +219,11 @@ pub fn init_ops(meta: &MetaGraphDef) -> Vec<String> {
 /// Errors: an asset without a tensor, a name that leads out of the folder.
 pub fn assets(meta: &MetaGraphDef, dir: &Path) -> Result<Vec<AssetFile>> {
     let mut defs = meta.asset_file_def.clone();
-    if let Some(CollectionDef {
-        kind: Some(Kind::AnyList(list)),
-    }) = meta.collection_def.get(ASSET_COLLECTION)
+    if let Some(CollectionDef { kind: Some(Kind::AnyList(list)) }) = meta.collection_def.get(ASSET_COLLECTION)
         && defs.is_empty()
     {
         for any in &list.value {
-            defs.push(wire::decode::<AssetFileDef>(
-                &schema::ASSET_FILE,
-                any.value.clone(),
-            )?);
+            defs.push(wire::decode::<AssetFileDef>(&schema::ASSET_FILE, any.value.clone())?);
         }
     }
     let mut out = Vec::new();
@@ -286,20 +234,12 @@ pub fn assets(meta: &MetaGraphDef, dir: &Path) -> Result<Vec<AssetFile>> {
             _ => None,
         };
         let tensor = name.ok_or_else(|| ImportError::malformed(&*place, "it names no tensor"))?;
-        let inside = Path::new(&def.filename)
-            .components()
-            .all(|c| matches!(c, Component::Normal(_) | Component::CurDir));
+        let inside =
+            Path::new(&def.filename).components().all(|c| matches!(c, Component::Normal(_) | Component::CurDir));
         if !inside || def.filename.is_empty() {
-            return Err(ImportError::malformed(
-                place,
-                "its name leads out of the model's folder",
-            ));
+            return Err(ImportError::malformed(place, "its name leads out of the model's folder"));
         }
-        out.push(AssetFile {
-            tensor,
-            path: dir.join("assets").join(&def.filename),
-            filename: def.filename,
-        });
+        out.push(AssetFile { tensor, path: dir.join("assets").join(&def.filename), filename: def.filename });
     }
     Ok(out)
 }

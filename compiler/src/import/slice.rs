@@ -26,10 +26,7 @@ impl TensorSlice {
             proto
                 .extent
                 .iter()
-                .map(|e| Extent {
-                    start: if e.length.is_some() { e.start } else { 0 },
-                    length: e.length,
-                })
+                .map(|e| Extent { start: if e.length.is_some() { e.start } else { 0 }, length: e.length })
                 .collect(),
         )
     }
@@ -40,62 +37,30 @@ impl TensorSlice {
         if spec.is_empty() {
             return Ok(None);
         }
-        let bad = || {
-            ImportError::malformed(
-                "shape_and_slices",
-                format!("`{spec}` is not a shape and a slice"),
-            )
-        };
+        let bad = || ImportError::malformed("shape_and_slices", format!("`{spec}` is not a shape and a slice"));
         let (dims, slice) = spec.rsplit_once(' ').ok_or_else(bad)?;
-        let shape = dims
-            .split(' ')
-            .map(|d| d.parse().map_err(|_| bad()))
-            .collect::<Result<Vec<i64>>>()?;
+        let shape = dims.split(' ').map(|d| d.parse().map_err(|_| bad())).collect::<Result<Vec<i64>>>()?;
         let extent = |text: &str| -> Option<Extent> {
             if text == "-" {
-                return Some(Extent {
-                    start: 0,
-                    length: None,
-                });
+                return Some(Extent { start: 0, length: None });
             }
             let (start, length) = text.split_once(',')?;
-            Some(Extent {
-                start: start.parse().ok()?,
-                length: Some(length.parse().ok()?),
-            })
+            Some(Extent { start: start.parse().ok()?, length: Some(length.parse().ok()?) })
         };
-        let extents = slice
-            .split(':')
-            .map(|e| extent(e).ok_or_else(bad))
-            .collect::<Result<Vec<_>>>()?;
-        if extents.len() == shape.len() {
-            Ok(Some((shape, Self(extents))))
-        } else {
-            Err(bad())
-        }
+        let extents = slice.split(':').map(|e| extent(e).ok_or_else(bad)).collect::<Result<Vec<_>>>()?;
+        if extents.len() == shape.len() { Ok(Some((shape, Self(extents)))) } else { Err(bad()) }
     }
 
     /// Start and size in each dimension of a tensor of `shape`; an error if the box leaves it.
     pub fn region(&self, shape: &[i64], place: &str) -> Result<Region> {
-        let bad = || {
-            ImportError::malformed(
-                place,
-                format!("a slice {:?} does not fit the shape {shape:?}", self.0),
-            )
-        };
+        let bad = || ImportError::malformed(place, format!("a slice {:?} does not fit the shape {shape:?}", self.0));
         if self.0.len() != shape.len() {
             return Err(bad());
         }
-        let mut region = Region {
-            start: Vec::new(),
-            size: Vec::new(),
-        };
+        let mut region = Region { start: Vec::new(), size: Vec::new() };
         for (extent, &dim) in self.0.iter().zip(shape) {
             let length = extent.length.unwrap_or(dim);
-            if extent.start < 0
-                || length < 0
-                || extent.start.checked_add(length).is_none_or(|end| end > dim)
-            {
+            if extent.start < 0 || length < 0 || extent.start.checked_add(length).is_none_or(|end| end > dim) {
                 return Err(bad());
             }
             region.start.push(extent.start);
@@ -170,25 +135,13 @@ pub struct Region {
 impl Region {
     /// All of a tensor.
     pub fn whole(shape: &[i64]) -> Self {
-        Self {
-            start: vec![0; shape.len()],
-            size: shape.to_vec(),
-        }
+        Self { start: vec![0; shape.len()], size: shape.to_vec() }
     }
 
     /// The common part of two boxes; `None` if it is empty.
     pub fn intersect(&self, other: &Self) -> Option<Self> {
-        let mut out = Self {
-            start: Vec::new(),
-            size: Vec::new(),
-        };
-        for (((&a, &n), &b), &m) in self
-            .start
-            .iter()
-            .zip(&self.size)
-            .zip(&other.start)
-            .zip(&other.size)
-        {
+        let mut out = Self { start: Vec::new(), size: Vec::new() };
+        for (((&a, &n), &b), &m) in self.start.iter().zip(&self.size).zip(&other.start).zip(&other.size) {
             let start = a.max(b);
             let end = (a + n).min(b + m);
             if end <= start {
@@ -202,20 +155,13 @@ impl Region {
 
     /// Elements of the box; sizes were checked when it was made from a shape that fits memory.
     pub fn elements(&self) -> usize {
-        self.size.iter().fold(1usize, |n, &d| {
-            n.saturating_mul(usize::try_from(d).unwrap_or(0))
-        })
+        self.size.iter().fold(1usize, |n, &d| n.saturating_mul(usize::try_from(d).unwrap_or(0)))
     }
 }
 
 /// Calls `copy(from, to, elements)` for each contiguous run of `common`, with offsets in elements into the
 /// row-major buffers of the two boxes that both hold `common`.
-pub fn for_each_run(
-    common: &Region,
-    from: &Region,
-    to: &Region,
-    mut copy: impl FnMut(usize, usize, usize),
-) {
+pub fn for_each_run(common: &Region, from: &Region, to: &Region, mut copy: impl FnMut(usize, usize, usize)) {
     let rank = common.size.len();
     let offset = |inside: &Region, index: &[i64]| -> usize {
         let flat = index

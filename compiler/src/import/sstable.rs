@@ -39,16 +39,11 @@ fn handle(data: &[u8], at: &mut usize) -> Option<Handle> {
 /// Errors: anything that breaks the format, a wrong checksum, and what `each` returns.
 pub fn read(file: &Bytes, mut each: impl FnMut(&[u8], Bytes) -> Result<()>) -> Result<()> {
     let bad = |what: &str| ImportError::malformed("table", what);
-    let footer_at = file
-        .len()
-        .checked_sub(FOOTER_BYTES)
-        .ok_or_else(|| bad("the file is too short for a footer"))?;
+    let footer_at = file.len().checked_sub(FOOTER_BYTES).ok_or_else(|| bad("the file is too short for a footer"))?;
     let footer = &file[footer_at..];
     let magic = footer.last_chunk::<8>().map(|b| u64::from_le_bytes(*b));
     if magic != Some(MAGIC) {
-        return Err(bad(
-            "the magic number at the end is wrong: not a checkpoint's index, or cut off",
-        ));
+        return Err(bad("the magic number at the end is wrong: not a checkpoint's index, or cut off"));
     }
     let mut at = 0;
     let handles = handle(footer, &mut at).and_then(|_meta| handle(footer, &mut at));
@@ -56,8 +51,7 @@ pub fn read(file: &Bytes, mut each: impl FnMut(&[u8], Bytes) -> Result<()>) -> R
     let mut last_key: Vec<u8> = Vec::new();
     let mut first = true;
     entries(&block(file, &index, footer_at)?, |separator, value| {
-        let place = handle(&value, &mut 0)
-            .ok_or_else(|| bad("an entry of the index is not the place of a block"))?;
+        let place = handle(&value, &mut 0).ok_or_else(|| bad("an entry of the index is not the place of a block"))?;
         entries(&block(file, &place, footer_at)?, |key, value| {
             if !first && key <= last_key.as_slice() || key > separator {
                 return Err(bad("the keys are not in ascending order"));
@@ -74,20 +68,12 @@ pub fn read(file: &Bytes, mut each: impl FnMut(&[u8], Bytes) -> Result<()>) -> R
 fn block(file: &Bytes, handle: &Handle, end: usize) -> Result<Bytes> {
     let place = || format!("block at byte {}", handle.offset);
     let bad = |what: &str| ImportError::malformed(place(), what);
-    let stop = handle
-        .offset
-        .checked_add(handle.size)
-        .ok_or_else(|| bad("its size overflows"))?;
-    if stop
-        .checked_add(TRAILER_BYTES)
-        .is_none_or(|trailer| trailer > end)
-    {
+    let stop = handle.offset.checked_add(handle.size).ok_or_else(|| bad("its size overflows"))?;
+    if stop.checked_add(TRAILER_BYTES).is_none_or(|trailer| trailer > end) {
         return Err(bad("it runs past the end of the file"));
     }
-    let crc = file
-        .get(stop + 1..stop + TRAILER_BYTES)
-        .and_then(|b| b.first_chunk::<4>())
-        .map(|b| u32::from_le_bytes(*b));
+    let crc =
+        file.get(stop + 1..stop + TRAILER_BYTES).and_then(|b| b.first_chunk::<4>()).map(|b| u32::from_le_bytes(*b));
     if crc != Some(mask_crc(crc32c::crc32c(&file[handle.offset..=stop]))) {
         return Err(bad("the checksum is wrong: the file is damaged"));
     }
@@ -95,8 +81,7 @@ fn block(file: &Bytes, handle: &Handle, end: usize) -> Result<Bytes> {
         0 => Ok(file.slice(handle.offset..stop)),
         1 => {
             let packed = &file[handle.offset..stop];
-            let length =
-                snap::raw::decompress_len(packed).map_err(|e| bad(&format!("Snappy: {e}")))?;
+            let length = snap::raw::decompress_len(packed).map_err(|e| bad(&format!("Snappy: {e}")))?;
             if length > MAX_BLOCK_BYTES {
                 return Err(ImportError::Limit {
                     place: place(),
@@ -104,28 +89,20 @@ fn block(file: &Bytes, handle: &Handle, end: usize) -> Result<Bytes> {
                     limit: MAX_BLOCK_BYTES as u64,
                 });
             }
-            let data = snap::raw::Decoder::new()
-                .decompress_vec(packed)
-                .map_err(|e| bad(&format!("Snappy: {e}")))?;
+            let data = snap::raw::Decoder::new().decompress_vec(packed).map_err(|e| bad(&format!("Snappy: {e}")))?;
             Ok(data.into())
         }
-        kind => Err(ImportError::unsupported(
-            place(),
-            format!("compression {kind}; only none and Snappy are known"),
-        )),
+        kind => Err(ImportError::unsupported(place(), format!("compression {kind}; only none and Snappy are known"))),
     }
 }
 
 /// Calls `each` with the keys and values of a block.
 fn entries(block: &Bytes, mut each: impl FnMut(&[u8], Bytes) -> Result<()>) -> Result<()> {
     let bad = |what: &str| ImportError::malformed("block", what);
-    let restarts = block
-        .last_chunk::<4>()
-        .map(|b| u32::from_le_bytes(*b) as usize);
+    let restarts = block.last_chunk::<4>().map(|b| u32::from_le_bytes(*b) as usize);
     let tail = restarts.and_then(|n| n.checked_add(1)?.checked_mul(4));
-    let end = tail
-        .and_then(|tail| block.len().checked_sub(tail))
-        .ok_or_else(|| bad("the restart points do not fit"))?;
+    let end =
+        tail.and_then(|tail| block.len().checked_sub(tail)).ok_or_else(|| bad("the restart points do not fit"))?;
     let mut key: Vec<u8> = Vec::new();
     let mut at = 0;
     while at < end {
@@ -133,10 +110,7 @@ fn entries(block: &Bytes, mut each: impl FnMut(&[u8], Bytes) -> Result<()>) -> R
         let (Some(shared), Some(unshared), Some(size)) = (length(), length(), length()) else {
             return Err(bad("an entry's lengths are cut off"));
         };
-        let Some(tail) = at
-            .checked_add(unshared)
-            .and_then(|stop| block.get(at..stop))
-        else {
+        let Some(tail) = at.checked_add(unshared).and_then(|stop| block.get(at..stop)) else {
             return Err(bad("a key runs past the end"));
         };
         if shared > key.len() {
@@ -168,12 +142,7 @@ pub(crate) mod tests {
         restart: usize,
         snappy: bool,
     ) -> Vec<u8> {
-        fn add(
-            file: &mut Vec<u8>,
-            items: &[(Vec<u8>, Vec<u8>)],
-            restart: usize,
-            snappy: bool,
-        ) -> Vec<u8> {
+        fn add(file: &mut Vec<u8>, items: &[(Vec<u8>, Vec<u8>)], restart: usize, snappy: bool) -> Vec<u8> {
             let (mut block, mut points, mut last) = (Vec::new(), Vec::new(), Vec::new());
             for (i, (key, value)) in items.iter().enumerate() {
                 let mut shared = 0;
@@ -207,10 +176,7 @@ pub(crate) mod tests {
             file.extend(crc.to_le_bytes());
             place
         }
-        let items: Vec<_> = entries
-            .iter()
-            .map(|(k, v)| (k.clone(), v.clone()))
-            .collect();
+        let items: Vec<_> = entries.iter().map(|(k, v)| (k.clone(), v.clone())).collect();
         let mut file = Vec::new();
         let mut index = Vec::new();
         for chunk in items.chunks(per_block) {
@@ -279,11 +245,6 @@ pub(crate) mod tests {
         let size = 8 + 12;
         let crc = mask_crc(crc32c::crc32c(&file[..size + 1]));
         file[size + 1..size + 5].copy_from_slice(&crc.to_le_bytes());
-        assert!(
-            read_all(file)
-                .unwrap_err()
-                .to_string()
-                .contains("ascending")
-        );
+        assert!(read_all(file).unwrap_err().to_string().contains("ascending"));
     }
 }

@@ -62,9 +62,8 @@ impl HostTensor {
     /// Errors: unknown type, unknown or negative dimensions, a size that overflows or exceeds the limit, a content
     /// of the wrong length, and constants of type resource and variant, which have no value outside of a session.
     pub fn from_proto(proto: &TensorProto, place: &str) -> Result<Self> {
-        let dtype = TfDType::from_number(proto.dtype).ok_or_else(|| {
-            ImportError::malformed(place, format!("unknown element type {}", proto.dtype))
-        })?;
+        let dtype = TfDType::from_number(proto.dtype)
+            .ok_or_else(|| ImportError::malformed(place, format!("unknown element type {}", proto.dtype)))?;
         let shape = match &proto.tensor_shape {
             Some(shape) => static_shape(shape, place)?,
             None => Vec::new(),
@@ -86,12 +85,7 @@ impl HostTensor {
 
 /// The product of the dimensions; an error if one is negative or the product overflows.
 pub fn element_count(shape: &[i64], place: &str) -> Result<usize> {
-    let bad = || {
-        ImportError::malformed(
-            place,
-            format!("the shape {shape:?} has too many elements or a negative size"),
-        )
-    };
+    let bad = || ImportError::malformed(place, format!("the shape {shape:?} has too many elements or a negative size"));
     // A zero makes the tensor empty, whatever the others are; they must be sizes all the same.
     if shape.iter().any(|&d| d < 0) {
         return Err(bad());
@@ -99,19 +93,13 @@ pub fn element_count(shape: &[i64], place: &str) -> Result<usize> {
     if shape.contains(&0) {
         return Ok(0);
     }
-    shape
-        .iter()
-        .try_fold(1usize, |n, &d| n.checked_mul(usize::try_from(d).ok()?))
-        .ok_or_else(bad)
+    shape.iter().try_fold(1usize, |n, &d| n.checked_mul(usize::try_from(d).ok()?)).ok_or_else(bad)
 }
 
 /// The dimensions of a shape in which all must be known.
 pub fn static_shape(shape: &TensorShapeProto, place: &str) -> Result<Vec<i64>> {
     if shape.unknown_rank {
-        return Err(ImportError::malformed(
-            place,
-            "a value needs a shape of known rank",
-        ));
+        return Err(ImportError::malformed(place, "a value needs a shape of known rank"));
     }
     if shape.dim.len() > MAX_RANK {
         return Err(ImportError::Limit {
@@ -133,9 +121,7 @@ fn no_memory(place: &str, bytes: usize) -> ImportError {
 
 fn raw(proto: &TensorProto, dtype: TfDType, count: usize, place: &str) -> Result<Bytes> {
     let size = dtype.size().unwrap_or(1);
-    let total = count
-        .checked_mul(size)
-        .ok_or_else(|| no_memory(place, usize::MAX))?;
+    let total = count.checked_mul(size).ok_or_else(|| no_memory(place, usize::MAX))?;
     if !proto.tensor_content.is_empty() {
         let len = proto.tensor_content.len();
         if len != total {
@@ -148,8 +134,7 @@ fn raw(proto: &TensorProto, dtype: TfDType, count: usize, place: &str) -> Result
         return Err(no_memory(place, total));
     }
     let mut out = Vec::new();
-    out.try_reserve_exact(total)
-        .map_err(|_| no_memory(place, total))?;
+    out.try_reserve_exact(total).map_err(|_| no_memory(place, total))?;
     list(proto, dtype, count, &mut out);
     if out.is_empty() {
         out.resize(total, 0);
@@ -168,21 +153,12 @@ pub(crate) fn booleans(dtype: TfDType, bytes: Bytes) -> Bytes {
     if dtype != TfDType::Bool || bytes.iter().all(|&b| b <= 1) {
         return bytes;
     }
-    bytes
-        .iter()
-        .map(|&b| u8::from(b != 0))
-        .collect::<Vec<u8>>()
-        .into()
+    bytes.iter().map(|&b| u8::from(b != 0)).collect::<Vec<u8>>().into()
 }
 
 /// Appends at most `count` of the values that are listed in the field of the type.
 fn list(p: &TensorProto, dtype: TfDType, count: usize, out: &mut Vec<u8>) {
-    fn put<T: Copy, const N: usize>(
-        out: &mut Vec<u8>,
-        values: &[T],
-        count: usize,
-        bytes: impl Fn(T) -> [u8; N],
-    ) {
+    fn put<T: Copy, const N: usize>(out: &mut Vec<u8>, values: &[T], count: usize, bytes: impl Fn(T) -> [u8; N]) {
         for &value in values.iter().take(count) {
             out.extend_from_slice(&bytes(value));
         }
@@ -192,27 +168,19 @@ fn list(p: &TensorProto, dtype: TfDType, count: usize, out: &mut Vec<u8>) {
         D::Float => put(out, &p.float_val, count, f32::to_le_bytes),
         D::Double => put(out, &p.double_val, count, f64::to_le_bytes),
         // A value is a pair; a last half without its partner counts for nothing.
-        D::Complex64 => put(
-            out,
-            &p.scomplex_val[..p.scomplex_val.len() & !1],
-            count.saturating_mul(2),
-            f32::to_le_bytes,
-        ),
-        D::Complex128 => put(
-            out,
-            &p.dcomplex_val[..p.dcomplex_val.len() & !1],
-            count.saturating_mul(2),
-            f64::to_le_bytes,
-        ),
+        D::Complex64 => {
+            put(out, &p.scomplex_val[..p.scomplex_val.len() & !1], count.saturating_mul(2), f32::to_le_bytes)
+        }
+        D::Complex128 => {
+            put(out, &p.dcomplex_val[..p.dcomplex_val.len() & !1], count.saturating_mul(2), f64::to_le_bytes)
+        }
         D::Int64 => put(out, &p.int64_val, count, i64::to_le_bytes),
         D::Uint64 => put(out, &p.uint64_val, count, u64::to_le_bytes),
         D::Uint32 => put(out, &p.uint32_val, count, u32::to_le_bytes),
         D::Bool => put(out, &p.bool_val, count, |v| [u8::from(v)]),
         D::Half | D::Bfloat16 => put(out, &p.half_val, count, |v| (v as u16).to_le_bytes()),
         D::Int32 | D::Qint32 => put(out, &p.int_val, count, i32::to_le_bytes),
-        D::Int16 | D::Uint16 | D::Qint16 | D::Quint16 => {
-            put(out, &p.int_val, count, |v| (v as u16).to_le_bytes())
-        }
+        D::Int16 | D::Uint16 | D::Qint16 | D::Quint16 => put(out, &p.int_val, count, |v| (v as u16).to_le_bytes()),
         D::Int8 | D::Uint8 | D::Qint8 | D::Quint8 | D::Int4 | D::Uint4 | D::Int2 | D::Uint2 => {
             put(out, &p.int_val, count, |v| [v as u8])
         }
@@ -234,36 +202,17 @@ fn strings(proto: &TensorProto, count: usize, place: &str) -> Result<Vec<Vec<u8>
     }
     let last = proto.string_val.last().map_or(0, |s| s.len());
     let per_element = size_of::<Vec<u8>>() + last;
-    if count
-        .checked_mul(per_element)
-        .is_none_or(|bytes| bytes > MAX_FILLED_BYTES)
-    {
+    if count.checked_mul(per_element).is_none_or(|bytes| bytes > MAX_FILLED_BYTES) {
         return Err(no_memory(place, count.saturating_mul(per_element)));
     }
-    let mut out: Vec<Vec<u8>> = proto
-        .string_val
-        .iter()
-        .take(count)
-        .map(|s| s.to_vec())
-        .collect();
-    out.resize(
-        count,
-        proto
-            .string_val
-            .last()
-            .map_or_else(Vec::new, |s| s.to_vec()),
-    );
+    let mut out: Vec<Vec<u8>> = proto.string_val.iter().take(count).map(|s| s.to_vec()).collect();
+    out.resize(count, proto.string_val.last().map_or_else(Vec::new, |s| s.to_vec()));
     Ok(out)
 }
 
 /// Strings as one content: all lengths as varints, then all bytes.
 fn packed_strings(content: &[u8], count: usize, place: &str) -> Result<Vec<Vec<u8>>> {
-    let bad = || {
-        ImportError::malformed(
-            place,
-            "the lengths of the strings do not agree with the content",
-        )
-    };
+    let bad = || ImportError::malformed(place, "the lengths of the strings do not agree with the content");
     if count > content.len() {
         return Err(bad());
     }
@@ -289,29 +238,16 @@ mod tests {
     use crate::import::proto::tensor_shape_proto::Dim;
 
     fn proto(dtype: TfDType, dims: &[i64]) -> TensorProto {
-        let dim = dims
-            .iter()
-            .map(|&size| Dim {
-                size,
-                name: String::new(),
-            })
-            .collect();
+        let dim = dims.iter().map(|&size| Dim { size, name: String::new() }).collect();
         TensorProto {
             dtype: dtype.number(),
-            tensor_shape: Some(TensorShapeProto {
-                dim,
-                unknown_rank: false,
-            }),
+            tensor_shape: Some(TensorShapeProto { dim, unknown_rank: false }),
             ..Default::default()
         }
     }
 
     fn bytes(p: &TensorProto) -> Vec<u8> {
-        HostTensor::from_proto(p, "t")
-            .unwrap()
-            .raw()
-            .unwrap()
-            .to_vec()
+        HostTensor::from_proto(p, "t").unwrap().raw().unwrap().to_vec()
     }
 
     #[test]
@@ -324,10 +260,7 @@ mod tests {
         assert_eq!(bytes(&p).len(), 12);
         let mut p = proto(TfDType::Complex64, &[3]);
         p.scomplex_val = vec![1.0, 2.0, 3.0, 4.0];
-        let want: Vec<u8> = [1f32, 2.0, 3.0, 4.0, 3.0, 4.0]
-            .iter()
-            .flat_map(|v| v.to_le_bytes())
-            .collect();
+        let want: Vec<u8> = [1f32, 2.0, 3.0, 4.0, 3.0, 4.0].iter().flat_map(|v| v.to_le_bytes()).collect();
         assert_eq!(bytes(&p), want);
         let mut p = proto(TfDType::String, &[3]);
         p.string_val = vec![Bytes::from_static(b"a"), Bytes::from_static(b"bc")];
@@ -344,18 +277,10 @@ mod tests {
             p.float_val = vec![1.0];
             assert!(HostTensor::from_proto(&p, "t").is_err(), "{dims:?}");
         }
-        assert_eq!(
-            bytes(&proto(TfDType::Float, &[i64::MAX, 0, i64::MAX])),
-            [0u8; 0]
-        );
+        assert_eq!(bytes(&proto(TfDType::Float, &[i64::MAX, 0, i64::MAX])), [0u8; 0]);
         let mut p = proto(TfDType::Float, &[3]);
         p.tensor_content = Bytes::from_static(&[0; 11]);
-        let error = HostTensor::from_proto(&p, "node `c`, attr `value`")
-            .unwrap_err()
-            .to_string();
-        assert_eq!(
-            error,
-            "node `c`, attr `value`: the content has 11 bytes, the shape needs 12"
-        );
+        let error = HostTensor::from_proto(&p, "node `c`, attr `value`").unwrap_err().to_string();
+        assert_eq!(error, "node `c`, attr `value`: the content has 11 bytes, the shape needs 12");
     }
 }

@@ -90,21 +90,12 @@ fn path(stack: &[Frame]) -> String {
 }
 
 fn limit(stack: &[Frame], what: &str, limit: u64) -> ImportError {
-    ImportError::Limit {
-        place: path(stack),
-        what: what.into(),
-        limit,
-    }
+    ImportError::Limit { place: path(stack), what: what.into(), limit }
 }
 
 /// Walks `data` as a message of type `schema`.
 fn check(schema: &'static Message, data: &[u8]) -> Result<()> {
-    let mut stack = vec![Frame {
-        message: schema,
-        end: data.len(),
-        field: None,
-        run: 0,
-    }];
+    let mut stack = vec![Frame { message: schema, end: data.len(), field: None, run: 0 }];
     let (mut at, mut messages, mut nodes) = (0usize, 0u64, 0u64);
     while let Some(top) = stack.last_mut() {
         let end = top.end;
@@ -112,21 +103,13 @@ fn check(schema: &'static Message, data: &[u8]) -> Result<()> {
             stack.pop();
             continue;
         }
-        let bad = |stack: &[Frame], what: &str| {
-            Err(ImportError::malformed(
-                path(stack),
-                format!("{what} (byte {at})"),
-            ))
-        };
+        let bad = |stack: &[Frame], what: &str| Err(ImportError::malformed(path(stack), format!("{what} (byte {at})")));
         let mut next = at;
         let Some(key) = varint(data, &mut next, end) else {
             return bad(&stack, "a field's key is cut off");
         };
         let (number, wire) = (key >> 3, key & 7);
-        let found = u32::try_from(number)
-            .ok()
-            .and_then(|n| top.message.field(n))
-            .map(|(_, f)| f);
+        let found = u32::try_from(number).ok().and_then(|n| top.message.field(n)).map(|(_, f)| f);
         top.run = match (top.field, found) {
             (Some(a), Some(b)) if std::ptr::eq(a, b) => top.run + 1,
             _ => 0,
@@ -144,17 +127,11 @@ fn check(schema: &'static Message, data: &[u8]) -> Result<()> {
                 None => return bad(&stack, "a length is cut off"),
             },
             _ => {
-                return bad(
-                    &stack,
-                    "not a protocol buffer field of any kind that TensorFlow writes",
-                );
+                return bad(&stack, "not a protocol buffer field of any kind that TensorFlow writes");
             }
         };
         let Some(stop) = next.checked_add(length).filter(|&stop| stop <= end) else {
-            return bad(
-                &stack,
-                "the data run past the end of their message; is the file cut off?",
-            );
+            return bad(&stack, "the data run past the end of their message; is the file cut off?");
         };
         let Some(field) = found else {
             at = stop;
@@ -162,13 +139,9 @@ fn check(schema: &'static Message, data: &[u8]) -> Result<()> {
         };
         if let Some(expected) = wire_type_of(field.kind) {
             // A repeated number may be packed into one field.
-            let packed =
-                field.repeated && wire == wire_type::LENGTH && expected != wire_type::LENGTH;
+            let packed = field.repeated && wire == wire_type::LENGTH && expected != wire_type::LENGTH;
             if wire != expected && !packed {
-                return bad(
-                    &stack,
-                    "the field's kind is not the one of this message type",
-                );
+                return bad(&stack, "the field's kind is not the one of this message type");
             }
         }
         at = stop;
@@ -186,19 +159,10 @@ fn check(schema: &'static Message, data: &[u8]) -> Result<()> {
                 }
             }
             if stack.len() >= MAX_DEPTH {
-                return Err(limit(
-                    &stack,
-                    "messages are nested too deeply",
-                    MAX_DEPTH as u64,
-                ));
+                return Err(limit(&stack, "messages are nested too deeply", MAX_DEPTH as u64));
             }
             at = next;
-            stack.push(Frame {
-                message,
-                end: stop,
-                field: None,
-                run: 0,
-            });
+            stack.push(Frame { message, end: stop, field: None, run: 0 });
         }
     }
     Ok(())
@@ -213,29 +177,14 @@ mod tests {
     #[test]
     fn a_length_past_the_end_names_the_field() {
         let graph = GraphDef {
-            node: vec![
-                NodeDef {
-                    name: "a".into(),
-                    op: "NoOp".into(),
-                    ..Default::default()
-                };
-                3
-            ],
+            node: vec![NodeDef { name: "a".into(), op: "NoOp".into(), ..Default::default() }; 3],
             ..Default::default()
         };
         let bytes = graph.encode_to_vec();
-        assert_eq!(
-            decode::<GraphDef>(&schema::GRAPH_DEF, bytes.clone().into()).unwrap(),
-            graph
-        );
+        assert_eq!(decode::<GraphDef>(&schema::GRAPH_DEF, bytes.clone().into()).unwrap(), graph);
         let cut = Bytes::from(bytes[..bytes.len() - 1].to_vec());
-        let error = decode::<GraphDef>(&schema::GRAPH_DEF, cut)
-            .unwrap_err()
-            .to_string();
-        assert!(
-            error.starts_with("GraphDef.node[2]: the data run past"),
-            "{error}"
-        );
+        let error = decode::<GraphDef>(&schema::GRAPH_DEF, cut).unwrap_err().to_string();
+        assert!(error.starts_with("GraphDef.node[2]: the data run past"), "{error}");
     }
 
     #[test]
@@ -249,9 +198,6 @@ mod tests {
             outer.extend(&bytes);
             bytes = outer;
         }
-        assert!(matches!(
-            check(&schema::NAME_ATTR_LIST, &bytes),
-            Err(ImportError::Limit { .. })
-        ));
+        assert!(matches!(check(&schema::NAME_ATTR_LIST, &bytes), Err(ImportError::Limit { .. })));
     }
 }

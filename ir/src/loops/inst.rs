@@ -418,7 +418,9 @@ impl Inst {
         match self {
             ConstFloat(_) | ConstInt(_) | Sym(_) | Dim(_) | Task | Thread(_) | IotaLanes | IotaRows => {}
             AsyncCommit | AsyncWait(_) | Barrier => {}
-            Unary(_, x) | Cast(x) | Bitcast(x) | Splat(x) | Extract(x, _) | Slice(x, _) | ReduceLanes(_, x) => *x = f(*x),
+            Unary(_, x) | Cast(x) | Bitcast(x) | Splat(x) | Extract(x, _) | Slice(x, _) | ReduceLanes(_, x) => {
+                *x = f(*x)
+            }
             WarpXor(x, _) => *x = f(*x),
             Binary(_, x, y) | Compare(_, x, y) | Insert(x, y, _) => {
                 *x = f(*x);

@@ -42,7 +42,8 @@ impl Layout {
 
     /// A strided view: one stride for each logical axis.
     pub fn strided(start: Dim, strides: &[Dim], size: Dim) -> Layout {
-        let axes = strides.iter().enumerate().map(|(axis, s)| LayoutAxis { axis, div: 1, modulo: 0, stride: s.clone() });
+        let axes =
+            strides.iter().enumerate().map(|(axis, s)| LayoutAxis { axis, div: 1, modulo: 0, stride: s.clone() });
         Layout { start, axes: axes.collect(), size }
     }
 

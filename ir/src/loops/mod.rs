@@ -121,10 +121,6 @@ impl Kernel {
 
     /// The global buffers: the pointer parameters, in slot order.
     pub fn params(&self) -> impl Iterator<Item = (BufId, &Buffer)> {
-        self.buffers
-            .iter()
-            .enumerate()
-            .filter(|b| b.1.space == Space::Global)
-            .map(|(i, b)| (BufId(i as u32), b))
+        self.buffers.iter().enumerate().filter(|b| b.1.space == Space::Global).map(|(i, b)| (BufId(i as u32), b))
     }
 }

@@ -43,7 +43,11 @@ pub struct Iota {
 }
 
 fn no_operands(op: &'static str, given: &[&TensorType]) -> Result<(), OpError> {
-    if given.is_empty() { Ok(()) } else { Err(OpError::new(op, "C1", format!("takes no operands, not {}", given.len()))) }
+    if given.is_empty() {
+        Ok(())
+    } else {
+        Err(OpError::new(op, "C1", format!("takes no operands, not {}", given.len())))
+    }
 }
 
 impl Op for Const {

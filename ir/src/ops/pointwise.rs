@@ -363,7 +363,7 @@ pub const OPS: &[OpDef] = &[
         parse: |a| Ok(Arc::new(Unary { op: word(a, UnaryOp::from_name)? })),
         tf: tf_unary! {
             "Neg" => Neg, "Abs" => Abs, "ComplexAbs" => Abs, "Sign" => Sign, "Invert" => BitNot, "LogicalNot" => Not,
-            "PopulationCount" => PopCount, "Floor" => Floor, "Ceil" => Ceil, "Rint" => Rint, "Sqrt" => Sqrt,
+            "PopulationCount" => PopCount, "Floor" => Floor, "Ceil" => Ceil, "Rint" => Rint, "Round" => Rint, "Sqrt" => Sqrt,
             "Rsqrt" => Rsqrt, "Reciprocal" => Reciprocal, "Inv" => Reciprocal, "Square" => Square, "Exp" => Exp,
             "Expm1" => Expm1, "Log" => Log, "Log1p" => Log1p, "Sigmoid" => Sigmoid, "Tanh" => Tanh, "Sin" => Sin,
             "Cos" => Cos, "Tan" => Tan, "Asin" => Asin, "Acos" => Acos, "Atan" => Atan, "Sinh" => Sinh,

@@ -18,9 +18,7 @@ const fn unroll(unit: bool) -> usize {
 /// # Safety
 /// As for [`super::GemmFn`], with `R <= tile.rows`; the caller has the vector's instructions.
 #[inline(always)]
-pub(super) unsafe fn tile<V: Vector, const R: usize, const NV: usize, const UNIT: bool>(
-    tile: &GemmTile<V::Elem>,
-) {
+pub(super) unsafe fn tile<V: Vector, const R: usize, const NV: usize, const UNIT: bool>(tile: &GemmTile<V::Elem>) {
     // SAFETY: `a`, `b`, `c` and the offsets are valid for every element addressed below, by contract.
     // A's address is computed on integers, because a row may lie in another buffer (zeros) than `a`.
     unsafe {
@@ -31,19 +29,12 @@ pub(super) unsafe fn tile<V: Vector, const R: usize, const NV: usize, const UNIT
         let mut chain = 0;
         let mut add_to_c = tile.accumulate != 0;
         for tap in 0..tile.taps {
-            let tap_off = if tile.tap_off.is_null() {
-                0
-            } else {
-                *tile.tap_off.add(tap)
-            };
+            let tap_off = if tile.tap_off.is_null() { 0 } else { *tile.tap_off.add(tap) };
             let row_off = tile.row_off.add(tap * tile.row_off_tap_stride);
             let mut rows = [tile.a; R];
             for (r, row) in rows.iter_mut().enumerate() {
                 let bytes = (*row_off.add(r)).wrapping_add(tap_off).wrapping_mul(size);
-                let address = tile
-                    .a
-                    .expose_provenance()
-                    .wrapping_add_signed(bytes as isize);
+                let address = tile.a.expose_provenance().wrapping_add_signed(bytes as isize);
                 *row = std::ptr::with_exposed_provenance(address);
             }
             let mut b = tile.b.add(tap * tile.b_tap_stride);
@@ -54,12 +45,7 @@ pub(super) unsafe fn tile<V: Vector, const R: usize, const NV: usize, const UNIT
                 chain += steps;
                 for _ in 0..steps / unroll {
                     for u in 0..unroll {
-                        multiply::<V, R, NV>(
-                            &mut acc,
-                            &rows,
-                            u as isize * step,
-                            b.add(u * tile.b_k_stride),
-                        );
+                        multiply::<V, R, NV>(&mut acc, &rows, u as isize * step, b.add(u * tile.b_k_stride));
                     }
                     for row in &mut rows {
                         *row = row.wrapping_offset(unroll as isize * step);
@@ -123,11 +109,7 @@ unsafe fn flush<V: Vector, const R: usize, const NV: usize>(
         for (r, row) in acc.iter_mut().enumerate() {
             for (v, chain) in row.iter_mut().enumerate() {
                 let to = c.add(r * c_row_stride + v * V::LANES);
-                let sum = if add_to_c {
-                    V::load(to).add(*chain)
-                } else {
-                    *chain
-                };
+                let sum = if add_to_c { V::load(to).add(*chain) } else { *chain };
                 sum.store(to);
                 *chain = V::zero();
             }
@@ -141,11 +123,7 @@ unsafe fn flush<V: Vector, const R: usize, const NV: usize>(
 /// # Safety
 /// `x` and `out` hold at least `2 * LANES` elements; the caller has the vector's instructions.
 #[inline(always)]
-pub(super) unsafe fn chains<V: Vector, const N: usize>(
-    steps: usize,
-    x: *const V::Elem,
-    out: *mut V::Elem,
-) {
+pub(super) unsafe fn chains<V: Vector, const N: usize>(steps: usize, x: *const V::Elem, out: *mut V::Elem) {
     // SAFETY: by contract.
     unsafe {
         let (factor, term) = (V::load(x), V::load(x.add(V::LANES)));

@@ -172,14 +172,9 @@ impl Ukernels {
 }
 
 /// `None` only for an empty list.
-fn fewest_columns<T>(
-    kernels: &'static [GemmKernel<T>],
-    n: usize,
-) -> Option<&'static GemmKernel<T>> {
+fn fewest_columns<T>(kernels: &'static [GemmKernel<T>], n: usize) -> Option<&'static GemmKernel<T>> {
     // `min_by_key` keeps the first of equals, and the list starts with the widest.
-    kernels
-        .iter()
-        .min_by_key(|kernel| n.div_ceil(kernel.shape.nr).saturating_mul(kernel.shape.nr))
+    kernels.iter().min_by_key(|kernel| n.div_ceil(kernel.shape.nr).saturating_mul(kernel.shape.nr))
 }
 
 /// Proof that this CPU has AVX2 and FMA, and that the system saves their registers.
@@ -214,27 +209,9 @@ macro_rules! token {
     };
 }
 
-token!(
-    Avx2Fma,
-    "x86_64",
-    [
-        is_x86_feature_detected!("avx2"),
-        is_x86_feature_detected!("fma")
-    ],
-    x86::AVX2
-);
-token!(
-    Avx512,
-    "x86_64",
-    [is_x86_feature_detected!("avx512f")],
-    x86::AVX512
-);
-token!(
-    Neon,
-    "aarch64",
-    [std::arch::is_aarch64_feature_detected!("neon")],
-    neon::NEON
-);
+token!(Avx2Fma, "x86_64", [is_x86_feature_detected!("avx2"), is_x86_feature_detected!("fma")], x86::AVX2);
+token!(Avx512, "x86_64", [is_x86_feature_detected!("avx512f")], x86::AVX512);
+token!(Neon, "aarch64", [std::arch::is_aarch64_feature_detected!("neon")], neon::NEON);
 
 /// The kernels of plain Rust, which every CPU runs.
 pub fn portable() -> &'static Ukernels {
@@ -257,12 +234,7 @@ pub fn available() -> Vec<&'static Ukernels> {
 /// The widest table that this CPU can run. Detection happens once.
 pub fn select() -> &'static Ukernels {
     static WIDEST: OnceLock<&'static Ukernels> = OnceLock::new();
-    WIDEST.get_or_init(|| {
-        available()
-            .into_iter()
-            .max_by_key(|table| table.isa)
-            .unwrap_or(portable())
-    })
+    WIDEST.get_or_init(|| available().into_iter().max_by_key(|table| table.isa).unwrap_or(portable()))
 }
 
 /// The table of one instruction set, if this CPU can run it.

@@ -16,11 +16,8 @@ gemm_kernel!(F32_12X8, kiln_gemm_f32_neon_12x8, "neon_12x8", float32x4_t, 12 x 2
 gemm_kernel!(F64_8X6, kiln_gemm_f64_neon_8x6, "neon_8x6", float64x2_t, 8 x 3, rows: [1 2 3 4 5 6 7 8], "neon");
 gemm_kernel!(F64_12X4, kiln_gemm_f64_neon_12x4, "neon_12x4", float64x2_t, 12 x 2, rows: [1 2 3 4 5 6 7 8 9 10 11 12], "neon");
 
-pub(super) static NEON: Ukernels = Ukernels {
-    isa: Isa::Neon,
-    gemm_f32: &[F32_8X12, F32_12X8],
-    gemm_f64: &[F64_8X6, F64_12X4],
-};
+pub(super) static NEON: Ukernels =
+    Ukernels { isa: Isa::Neon, gemm_f32: &[F32_8X12, F32_12X8], gemm_f64: &[F64_8X6, F64_12X4] };
 
 peak_loop!(neon_peak_f32, float32x4_t, 24, "neon");
 peak_loop!(neon_peak_f64, float64x2_t, 24, "neon");

@@ -69,11 +69,7 @@ type F64x2 = Lanes<f64, 2>;
 gemm_kernel!(F32_4X8, kiln_gemm_f32_portable_4x8, "portable_4x8", F32x4, 4 x 2, rows: [1 2 3 4]);
 gemm_kernel!(F64_4X4, kiln_gemm_f64_portable_4x4, "portable_4x4", F64x2, 4 x 2, rows: [1 2 3 4]);
 
-pub(super) static PORTABLE: Ukernels = Ukernels {
-    isa: Isa::Portable,
-    gemm_f32: &[F32_4X8],
-    gemm_f64: &[F64_4X4],
-};
+pub(super) static PORTABLE: Ukernels = Ukernels { isa: Isa::Portable, gemm_f32: &[F32_4X8], gemm_f64: &[F64_4X4] };
 
 peak_loop!(portable_peak_f32, F32x4, 12);
 peak_loop!(portable_peak_f64, F64x2, 12);

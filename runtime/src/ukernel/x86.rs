@@ -30,11 +30,8 @@ gemm_kernel!(F64_8X24, kiln_gemm_f64_avx512_8x24, "avx512_8x24", __m512d, 8 x 3,
 gemm_kernel!(F64_12X16, kiln_gemm_f64_avx512_12x16, "avx512_12x16", __m512d, 12 x 2, rows: [1 2 3 4 5 6 7 8 9 10 11 12], "avx512f");
 gemm_kernel!(F64_12X8, kiln_gemm_f64_avx512_12x8, "avx512_12x8", __m512d, 12 x 1, rows: [1 2 3 4 5 6 7 8 9 10 11 12], "avx512f");
 
-pub(super) static AVX2: Ukernels = Ukernels {
-    isa: Isa::Avx2,
-    gemm_f32: &[F32_6X16, F32_8X8],
-    gemm_f64: &[F64_6X8, F64_8X4],
-};
+pub(super) static AVX2: Ukernels =
+    Ukernels { isa: Isa::Avx2, gemm_f32: &[F32_6X16, F32_8X8], gemm_f64: &[F64_6X8, F64_8X4] };
 
 pub(super) static AVX512: Ukernels = Ukernels {
     isa: Isa::Avx512,

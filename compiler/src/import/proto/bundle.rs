@@ -1,8 +1,5 @@
 //! Checkpoints: the entries of a tensor bundle's index, the graph of objects in it, the state file.
-#![allow(
-    missing_docs,
-    reason = "fields are TensorFlow's own, documented in its .proto files"
-)]
+#![allow(missing_docs, reason = "fields are TensorFlow's own, documented in its .proto files")]
 
 use super::{ObjectReference, SlotVariableReference, TensorShapeProto, VersionDef};
 

@@ -2,10 +2,7 @@
 //!
 //! The large members of the attribute union are boxed: a graph has millions of attributes and nearly all
 //! of them are a type, an integer or a flag.
-#![allow(
-    missing_docs,
-    reason = "fields and variants are TensorFlow's own, documented in its .proto files"
-)]
+#![allow(missing_docs, reason = "fields and variants are TensorFlow's own, documented in its .proto files")]
 
 use prost::bytes::Bytes;
 use std::collections::BTreeMap;

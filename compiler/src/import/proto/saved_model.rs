@@ -1,8 +1,5 @@
 //! SavedModel: meta graphs, signatures, assets, the saver, and the graph of saved objects.
-#![allow(
-    missing_docs,
-    reason = "fields and variants are TensorFlow's own, documented in its .proto files"
-)]
+#![allow(missing_docs, reason = "fields and variants are TensorFlow's own, documented in its .proto files")]
 
 use super::{GraphDef, OpList, TensorProto, TensorShapeProto, VersionDef};
 use prost::bytes::Bytes;

@@ -61,10 +61,7 @@ pub enum Kind {
 impl Message {
     /// The field of a number.
     pub fn field(&self, number: u32) -> Option<(usize, &'static Field)> {
-        self.fields
-            .iter()
-            .enumerate()
-            .find(|(_, f)| f.number == number)
+        self.fields.iter().enumerate().find(|(_, f)| f.number == number)
     }
 
     /// The field of a name.

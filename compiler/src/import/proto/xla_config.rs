@@ -1,8 +1,5 @@
 //! `tf2xla.Config`: the feeds, fetches and variables by which tfcompile is told what to compile.
-#![allow(
-    missing_docs,
-    reason = "fields are TensorFlow's own, documented in its .proto files"
-)]
+#![allow(missing_docs, reason = "fields are TensorFlow's own, documented in its .proto files")]
 
 use super::TensorShapeProto;
 
