@@ -28,12 +28,17 @@ pub(super) fn ln2(e: &Emit) -> (f64, f64) {
     }
 }
 
-/// `offset` goes into the biased sum.
-fn reduce(e: &mut Emit, x: V, offset: i64) -> Reduced {
+/// The multiple n of ln 2 nearest to x: magic + offset + n, and n.
+fn multiple(e: &mut Emit, x: V, offset: i64) -> (V, V) {
     let magic = e.format().magic + offset as f64;
     let magic = e.c(magic);
     let biased = e.fma_c(x, std::f64::consts::LOG2_E, magic);
-    let n = e.sub(biased, magic);
+    (biased, e.sub(biased, magic))
+}
+
+/// `offset` goes into the biased sum.
+fn reduce(e: &mut Emit, x: V, offset: i64) -> Reduced {
+    let (biased, n) = multiple(e, x, offset);
     let (hi, lo) = ln2(e);
     let r = e.fma_c(n, -hi, x);
     let r = e.fma_c(n, -lo, r);
@@ -52,11 +57,22 @@ fn exp_reduced(e: &mut Emit, r: V) -> V {
     e.fma(q, r, one)
 }
 
-/// e^r - 1 for a reduced argument, without cancellation.
-fn expm1_reduced(e: &mut Emit, r: V) -> V {
+/// (e^x - 1) 2^-k for x where 2^(n - k) is finite, as 2^(n - k) (e^r - 1) + (2^(n - k) - 2^-k). The rest r is kept as
+/// x - n hi, which is exact, and n lo: rounding their sum, or e^r - 1, would each cost up to an ULP where the two terms
+/// nearly cancel.
+fn scaled_expm1(e: &mut Emit, x: V, k: i64) -> V {
+    let (biased, n) = multiple(e, x, e.format().bias - k);
+    let (hi, lo) = ln2(e);
+    let t = e.fma_c(n, -hi, x);
+    let c = e.mul_c(n, -lo);
+    let r = e.add(t, c);
     let q = e.poly(table(e), r);
     let z = e.mul(r, r);
-    e.fma(z, q, r)
+    let rest = e.fma(z, q, c);
+    let s = e.pow2(biased);
+    let whole = e.add_c(s, -(2f64.powi(-k as i32)));
+    let first = e.fma(s, t, whole);
+    e.fma(s, rest, first)
 }
 
 /// e^x for x below the overflow threshold's neighbourhood: the scale is applied in two halves, so that only the last
@@ -105,40 +121,6 @@ pub(super) fn exp_pair(e: &mut Emit, x: V, low: V) -> V {
     exp_clamped(e, t, Some(low))
 }
 
-/// (e^x - 1) 2^-k for x where 2^(n - k) is finite. f64 carries the low part of the reduced argument, without which the
-/// error passes 1 ULP where 2^n (e^r - 1) and 2^n - 1 nearly cancel.
-fn scaled_expm1(e: &mut Emit, x: V, k: i64) -> V {
-    let f = e.format();
-    let Reduced { r, n, biased } = reduce(e, x, f.bias - k);
-    let s = e.pow2(biased);
-    let whole = e.add_c(s, -(2f64.powi(-k as i32)));
-    if e.elem() == DType::F32 || e.short() {
-        let q = expm1_reduced(e, r);
-        return e.fma(s, q, whole);
-    }
-    let (hi, lo) = ln2(e);
-    let t = e.fma_c(n, -hi, x);
-    let low = e.sub(t, r);
-    let low = e.fma_c(n, -lo, low);
-    let q = e.poly(table(e), r);
-    let z = e.mul(r, r);
-    let q = e.fma(z, q, low);
-    // The larger part, its rounding error put back.
-    let sr = e.mul(s, r);
-    let sum = e.add(whole, sr);
-    let (big, small) = two_sum_rest(e, whole, sr, sum);
-    let rest = e.add(big, small);
-    let rest = e.fma(s, q, rest);
-    e.add(sum, rest)
-}
-
-/// The rounding error of `sum` = x + y in two parts (Knuth's two-sum).
-fn two_sum_rest(e: &mut Emit, x: V, y: V, sum: V) -> (V, V) {
-    let t = e.sub(sum, x);
-    let u = e.sub(sum, t);
-    (e.sub(x, u), e.sub(y, t))
-}
-
 /// (e^x - 1) / 4, x <= 710.6: finite wherever sinh x is.
 pub(super) fn quarter_expm1(e: &mut Emit, x: V) -> V {
     scaled_expm1(e, x, 2)
@@ -183,16 +165,17 @@ pub(super) fn sigmoid(e: &mut Emit, x: V) -> V {
 
 /// With E = e^(2|x|) - 1: E / (E + 2). Beyond the clamp the quotient rounds to 1.
 pub(super) fn tanh(e: &mut Emit, x: V) -> V {
-    let f = e.format();
     let a = e.abs(x);
     let a = e.add(a, a);
     let a = e.min_c(a, if e.elem() == DType::F32 { 18.2 } else { 39.0 });
-    let Reduced { r, biased, .. } = reduce(e, a, f.bias);
-    let q = expm1_reduced(e, r);
-    let s = e.pow2(biased);
-    let whole = e.add_c(s, -1.0);
-    let em1 = e.fma(s, q, whole);
+    let em1 = scaled_expm1(e, a, 0);
     let den = e.add_c(em1, 2.0);
     let t = e.div(em1, den);
+    // h / (1 + h) = h - h (h / (1 + h)) with h = E / 2: the roundings of the sum and the quotient shrink with h.
+    let h = e.mul_c(em1, 0.5);
+    let minus = e.neg(t);
+    let near = e.fma(h, minus, h);
+    let small = e.lt_c(em1, 1.0);
+    let t = e.sel(small, near, t);
     e.with_sign(t, x)
 }

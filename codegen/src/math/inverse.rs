@@ -65,8 +65,9 @@ pub(super) fn ndtri(e: &mut Emit, p: V) -> V {
     let u = e.mul(p, q);
     let w = minus_log(e, u);
     let g = ratio(e, w);
-    let x = e.sub(p, m);
-    let x = e.mul_c(x, std::f64::consts::SQRT_2);
+    // Exact from 1/4 on, unlike p - (1 - p).
+    let x = e.add_c(p, -0.5);
+    let x = e.mul_c(x, 2.0 * std::f64::consts::SQRT_2);
     let r = e.mul(x, g);
     let low = e.eq_c(p, 0.0);
     let r = e.sel_c(low, f64::NEG_INFINITY, r);

@@ -206,7 +206,7 @@ fn kernels(e: &mut Emit, a: &Angle) -> (V, V) {
     (sin, e.add(w, t))
 }
 
-/// `v` with its sign flipped where bit 1 of `quadrant` is set.
+/// `v` with its sign flipped where `quadrant` has this bit (given as its value). f64 only, as all of this file is.
 fn flip(e: &mut Emit, v: V, quadrant: V, bit: i64) -> V {
     let at = e.i(bit);
     let top = e.i(63 - bit.trailing_zeros() as i64);

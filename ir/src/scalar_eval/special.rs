@@ -89,7 +89,8 @@ pub fn digamma(x: f64) -> f64 {
         return x;
     }
     if x <= 0.0 {
-        let fraction = x - x.floor();
+        // From the nearest integer, which is exact: tiny numbers minus their floor would round to 1.
+        let fraction = x - x.round_ties_even();
         if !x.is_finite() || fraction == 0.0 {
             return f64::NAN;
         }
