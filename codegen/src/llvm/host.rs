@@ -68,6 +68,9 @@ parallel:
   %self = load ptr, ptr %par, align 8
   %slot = getelementptr inbounds i64, ptr %par, i64 1
   %for = load ptr, ptr %slot, align 8
+  %none = icmp eq ptr %for, null
+  br i1 %none, label %serial, label %call
+call:
   call void %for(ptr %self, i64 %n, ptr %kernel, ptr %slots)
   ret void
 serial:

@@ -477,8 +477,8 @@ impl<'a> Printer<'a> {
                 let n = self.body.number();
                 self.body.line(format_args!("br {ok}, label %ok{n}, label %fail{n}, !prof !{MD_LIKELY}"));
                 self.body.label(&format!("fail{n}"));
-                // Tasks may fail at the same time; one of their statuses stays.
-                self.body.line(format_args!("store atomic i32 {status}, ptr %status monotonic, align 4"));
+                // Tasks may fail at the same time; the largest of their statuses stays, whatever their order.
+                self.body.line(format_args!("%old{n} = atomicrmw umax ptr %status, i32 {status} monotonic, align 4"));
                 self.body.line(format_args!("ret void"));
                 self.body.label(&format!("ok{n}"));
             }

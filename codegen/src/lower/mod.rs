@@ -114,7 +114,8 @@ fn cluster_symbols(f: &Function, cluster: &Cluster) -> Vec<Symbol> {
         })
     };
     let values = cluster.nodes.iter().flat_map(|&n| f.node(n).inputs.iter().chain(&f.node(n).outputs));
-    for &v in values {
+    // A copy of an input has no nodes.
+    for &v in values.chain([&cluster.output]) {
         f.ty(v).shape.iter().for_each(&mut note);
     }
     for &n in &cluster.nodes {
