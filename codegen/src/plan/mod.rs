@@ -290,7 +290,8 @@ impl<'a> Planner<'a> {
         // Each level checks the one above; a violation is a bug of the compiler, so release builds save the time.
         if cfg!(debug_assertions) {
             for k in [&nest.kernel, &scheduled, &machine] {
-                kiln_ir::loops::verify::verify(k, None).with_context(|| format!("the {:?} level under `{schedule}`", k.level))?;
+                kiln_ir::loops::verify::verify(k, None)
+                    .with_context(|| format!("the {:?} level under `{schedule}`", k.level))?;
             }
         }
         self.kernels.push(machine);
