@@ -1,7 +1,7 @@
 //! The Cranelift backend: the instant JIT tier, the second oracle, and objects on machines without LLVM.
 //!
-//! It prints machine-level kernels ([`kernel`]) and the host program ([`host`]) as Cranelift functions and compiles
-//! them in parallel ([`module`]). Vectors have at most 128 bits: [`legal_lanes`] says how many lanes fill one. Hot
+//! It prints machine-level kernels (`kernel`) and the host program (`host`) as Cranelift functions and compiles
+//! them in parallel (`module`). Vectors have at most 128 bits: [`legal_lanes`] says how many lanes fill one. Hot
 //! contractions therefore call the runtime's micro-kernels ([`TileSymbol`]), in a JIT only.
 //!
 //! The same program gives the same bytes, whatever the number of threads.

@@ -5,7 +5,7 @@
 //! depends on some outer axes only is computed once in the loop of those axes, which makes a softmax or a layer norm one
 //! kernel. Nothing here knows of vectors, tiles or layouts: the schedule maps these loops to them.
 //!
-//! Families have one file each: [`pointwise`], [`view`], [`reduce`], [`contract`] (products and windows).
+//! Families have one file each: `pointwise`, `view`, `reduce`, `contract` (products and windows).
 
 mod border;
 mod contract;

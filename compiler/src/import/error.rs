@@ -1,7 +1,7 @@
 //! The importer's error: which file, which place in it, which node, and what is wrong.
 //!
 //! Every message is whole: it includes the errors behind it, which are therefore no `source`.
-//! [`ImportError::in_file`] adds the file's name where a part that does not know it (a tensor, a graph) has failed.
+//! `ImportError::in_file` adds the file's name where a part that does not know it (a tensor, a graph) has failed.
 
 use std::fmt;
 use std::path::{Path, PathBuf};

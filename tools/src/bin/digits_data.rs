@@ -1,4 +1,4 @@
-//! Turns `digits.npz` (`images` u8 [n, 28, 28], `labels` u8 [n]) into what the demo programs include: a C header, and raw
+//! Turns `digits.npz` (`images` u8 [n, 28, 28], `labels` u8 `[n]`) into what the demo programs include: a C header, and raw
 //! bytes for Rust. `digits_data DIGITS.npz FOLDER`
 
 use std::fmt::Write;
