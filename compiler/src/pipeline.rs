@@ -80,14 +80,12 @@ pub fn plan(module: &Module, target: &Target, options: &plan::Options) -> Result
 /// # Errors
 /// As the stages.
 pub fn build(
-    imported: Imported,
+    mut module: Module,
     backend: Backend,
     passes: &manager::Options,
     threads: usize,
     times: &mut Times,
 ) -> Result<Executable> {
-    let Imported { mut module, model } = imported;
-    drop(model);
     let start = Instant::now();
     optimize(&mut module, passes)?;
     times.passes = start.elapsed();

@@ -7,6 +7,7 @@ mod compile;
 mod doctor;
 mod inspect;
 pub(crate) mod model;
+mod opt;
 mod run;
 mod verify;
 
@@ -30,6 +31,8 @@ enum Command {
     Doctor(doctor::Args),
     /// Shows a model's signatures, inputs, outputs and ops, and what Kiln does not support in it
     Inspect(inspect::Args),
+    /// Runs passes over a graph and prints it
+    Opt(opt::Args),
     /// Compiles a model in memory and runs it
     Run(run::Args),
     /// Compares a model's outputs with golden ones, and finds the first node that differs
@@ -51,6 +54,7 @@ pub fn main() -> ExitCode {
         Command::Compile(args) => compile::main(&args),
         Command::Doctor(args) => doctor::main(&args),
         Command::Inspect(args) => inspect::main(&args),
+        Command::Opt(args) => opt::main(&args),
         Command::Run(args) => run::main(&args),
         Command::Verify(args) => verify::main(&args),
     };

@@ -15,7 +15,6 @@ use crate::npz::Arrays;
 #[derive(clap::Args, Clone)]
 pub struct ModelArgs {
     /// SavedModel folder, frozen GraphDef (.pb, .pbtxt), or text IR (.kiln)
-    #[arg(required_unless_present = "graph")]
     pub model: Option<PathBuf>,
     /// The model, as tfcompile names it
     #[arg(long, conflicts_with = "model")]

@@ -58,18 +58,11 @@ struct Bench {
     runs: usize,
 }
 
-/// Compiles a model for the shapes of the arrays given.
+/// Imports a model for the shapes of the arrays given; also the inputs, in its order.
 ///
 /// # Errors
-/// As the stages of the pipeline.
-pub fn compile_for(
-    model: &ModelArgs,
-    code: &CodeArgs,
-    arrays: &Arrays,
-    threads: usize,
-    times: &mut Times,
-) -> Result<(Executable, Vec<Tensor>)> {
-    let start = Instant::now();
+/// As the importer; or an input has no array.
+pub fn import_for(model: &ModelArgs, arrays: &Arrays) -> Result<(kiln_ir::Module, Vec<Tensor>)> {
     let mut shapes = model.shapes()?;
     let open = model.open_options()?;
     let path = model.path()?;
@@ -82,12 +75,28 @@ pub fn compile_for(
             }
         }
     }
-    let imported = pipeline::import(path, &open, &shapes)?;
-    times.import = start.elapsed();
-    let ports: Vec<String> =
-        imported.module.funcs[imported.module.entries[0]].params.iter().map(|p| p.name.clone()).collect();
+    let module = pipeline::import(path, &open, &shapes)?.module;
+    let entry = *module.entries.first().context("the module has no entry")?;
+    let ports: Vec<String> = module.funcs[entry].params.iter().map(|p| p.name.clone()).collect();
     let given = inputs(arrays, ports.iter().map(String::as_str))?;
-    let executable = pipeline::build(imported, code.backend()?, &code.passes(), threads, times)?;
+    Ok((module, given))
+}
+
+/// Compiles a model for the shapes of the arrays given.
+///
+/// # Errors
+/// As the stages of the pipeline.
+pub fn compile_for(
+    model: &ModelArgs,
+    code: &CodeArgs,
+    arrays: &Arrays,
+    threads: usize,
+    times: &mut Times,
+) -> Result<(Executable, Vec<Tensor>)> {
+    let start = Instant::now();
+    let (module, given) = import_for(model, arrays)?;
+    times.import = start.elapsed();
+    let executable = pipeline::build(module, code.backend()?, &code.passes(), threads, times)?;
     Ok((executable, given))
 }
 

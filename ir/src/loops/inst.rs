@@ -292,7 +292,7 @@ pub enum Inst {
     /// for `r < rows`, added to `out` if `accumulate`. The meaning is this formula; the backend binds the symbol of the
     /// running machine's best kernel with these tile extents.
     CallTile(Box<CallTile>),
-    /// Ends the run with a status: the condition (bool scalar) holds when all is well.
+    /// Ends the run with a status: the condition (bool; at L2 a tile of them) holds when all is well.
     Check {
         /// Must be true.
         ok: V,

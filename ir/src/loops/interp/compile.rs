@@ -174,6 +174,8 @@ pub(super) enum Op {
     CallTile(Box<TileOp>),
     Check {
         ok: Reg,
+        /// Conditions in the tile.
+        elements: usize,
         status: i32,
     },
 }
@@ -509,7 +511,10 @@ impl Compiler<'_> {
                 valid_rows: self.reg(c.valid_rows),
                 call: (**c).clone(),
             })),
-            Inst::Check { ok, status } => Op::Check { ok: self.reg(*ok), status: *status },
+            Inst::Check { ok, status } => {
+                let t = self.kernel.ty(*ok);
+                Op::Check { ok: self.reg(*ok), elements: usize::from(t.rows) * usize::from(t.lanes), status: *status }
+            }
         }))
     }
 

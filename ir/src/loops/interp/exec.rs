@@ -374,8 +374,9 @@ impl<'k> Machine<'k> {
                     self.call_tile(c, t).map_err(at(t))?;
                 }
             }
-            Op::Check { ok, status } => {
-                if active.iter().any(|&t| self.regs[t as usize * words + ok] == 0) {
+            Op::Check { ok, elements, status } => {
+                let fails = |&t: &u32| self.regs[t as usize * words + ok..][..*elements].contains(&0);
+                if active.iter().any(fails) {
                     return Err(Stop::Status(*status));
                 }
             }

@@ -320,7 +320,10 @@ impl<'a> Rules<'_, 'a> {
             }
             Check { ok, .. } => {
                 let t = self.ty(*ok);
-                self.require(t == Ty::scalar(DType::Bool), "K26", || format!("the condition has type {t}, not bool"));
+                // A scheduled check may be a tile of conditions, all of which must hold.
+                let tile = self.v.kernel.level == Level::Scheduled && t.elem == DType::Bool;
+                let ok = tile || t == Ty::scalar(DType::Bool);
+                self.require(ok, "K26", || format!("the condition has type {t}, not bool"));
                 Gives::Nothing
             }
             // Loops and conditionals have rules of their own.
