@@ -5,6 +5,7 @@ use std::sync::Arc;
 use anyhow::{Context, Result, anyhow, bail};
 use kiln_codegen::plan::{Planned, Report};
 use kiln_codegen::program::{JitCode, Port, Program};
+use kiln_ir::tensor::element_count;
 use kiln_ir::{Dim, Symbol, Tensor};
 use kiln_rt::{Arena, Pool, Status};
 
@@ -166,6 +167,10 @@ impl Executable {
             let shape: Option<Vec<usize>> = p.shape.iter().map(size).collect();
             let shape =
                 shape.ok_or_else(|| anyhow!("output `{}` has a negative or unbound size in {:?}", p.name, p.shape))?;
+            let bytes = element_count(&shape).and_then(|n| n.checked_mul(p.dtype.size()));
+            if bytes.is_none_or(|b| isize::try_from(b).is_err()) {
+                bail!("output `{}` of shape {shape:?} is larger than memory can be", p.name);
+            }
             outputs.push(Tensor::zeros(p.dtype, &shape));
         }
         let workspace =
