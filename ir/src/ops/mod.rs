@@ -23,6 +23,7 @@ pub const ALL: &[&[OpDef]] = &[
     shape::view::OPS,
     shape::slice::OPS,
     shape::dynamic::OPS,
+    shape::from_data::OPS,
     shape::pad::OPS,
     shape::join::OPS,
     shape::repeat::OPS,
