@@ -120,9 +120,7 @@ fn cluster_symbols(f: &Function, cluster: &Cluster) -> Vec<Symbol> {
     }
     for &n in &cluster.nodes {
         for (_, a) in f.node(n).op.attrs().0 {
-            if let kiln_ir::Attr::Dims(d) = a {
-                d.iter().for_each(&mut note);
-            }
+            a.for_each_dim(&mut note);
         }
     }
     found.into_iter().collect()

@@ -10,7 +10,7 @@ use kiln_ir::graph::Def;
 use kiln_ir::loops::{Kernel, Layout};
 use kiln_ir::lower::{Lower, View};
 use kiln_ir::ops::constant::Const;
-use kiln_ir::{Atom, Dim, Function, Module, ParamKind, Symbol, SymbolBounds, Tensor, Value};
+use kiln_ir::{Dim, Function, Module, NodeId, ParamKind, Symbol, SymbolBounds, Tensor, Value};
 use kiln_passes::fusion::{self, Cluster, family};
 use kiln_passes::memplan::{self, Request};
 
@@ -57,6 +57,22 @@ pub struct Options {
     pub prefix: String,
     /// Whether the weights go into the object.
     pub embed_weights: bool,
+    /// Whether the caller gives the values of symbols that no input's shape binds; otherwise they are an error.
+    pub free_symbols: bool,
+}
+
+/// A cluster cannot be compiled; the error's source says why.
+#[derive(Debug, Clone, PartialEq)]
+pub struct CannotCompile {
+    /// The cluster's nodes.
+    pub nodes: Vec<NodeId>,
+    place: String,
+}
+
+impl std::fmt::Display for CannotCompile {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.place)
+    }
 }
 
 /// A program with its weights and its report.
@@ -89,11 +105,12 @@ const WEIGHT_ALIGN: usize = 64;
 /// If a node cannot be lowered (the message names it), or a symbol is bound by no input.
 pub fn plan(module: &Module, f: &Function, target: &Target, options: &Options) -> Result<Planned> {
     let mut p = Planner::new(f, target);
-    p.ports(module)?;
+    p.ports(module, options)?;
     let clusters = fusion::fuse(f);
     p.placement = placement::place(f, &clusters, &|v| p.fetched.contains_key(&v));
     for (i, cluster) in clusters.iter().enumerate() {
-        p.cluster(i, cluster).with_context(|| p.describe(cluster))?;
+        p.cluster(i, cluster)
+            .with_context(|| CannotCompile { nodes: cluster.nodes.clone(), place: p.describe(cluster) })?;
     }
     p.results()?;
     p.finish(options)
@@ -112,6 +129,19 @@ pub fn levels(f: &Function, cluster: &Cluster, target: &Target, layouts: &Layout
     let scheduled = tile::apply(&nest, &schedule, Caps { fma: target.fma })?;
     let machine = machine::lower(&scheduled, &lanes(target))?;
     Ok(Levels { nest: nest.kernel, scheduled, machine })
+}
+
+/// The symbols in a function's types and attributes.
+fn mentioned(f: &Function) -> std::collections::BTreeSet<Symbol> {
+    let mut found = std::collections::BTreeSet::new();
+    let mut note = |d: &Dim| {
+        d.for_each_symbol(&mut |s| {
+            found.insert(s.clone());
+        });
+    };
+    (0..f.value_count()).for_each(|v| f.ty(Value(v as u32)).shape.iter().for_each(&mut note));
+    f.nodes().flat_map(|(_, n)| n.op.attrs().0).for_each(|(_, a)| a.for_each_dim(&mut note));
+    found
 }
 
 fn lanes(target: &Target) -> Lanes {
@@ -171,15 +201,14 @@ impl<'a> Planner<'a> {
     }
 
     /// Inputs, outputs, and the symbols that the inputs bind.
-    fn ports(&mut self, module: &Module) -> Result<()> {
+    fn ports(&mut self, module: &Module, options: &Options) -> Result<()> {
         for p in &self.f.params {
             if p.kind == ParamKind::Variable {
                 bail!("variable `{}` is still a parameter: freeze it, or compile a stateful entry", p.name);
             }
             let ty = self.f.ty(p.value);
             for d in &ty.shape {
-                if let [(atoms, 1)] = &d.terms()[..]
-                    && let [Atom::Sym(s)] = &atoms[..]
+                if let Some(s) = d.as_symbol()
                     && !self.symbols.iter().any(|k| k.0 == *s)
                 {
                     let bounds = module.symbols.get(s).copied().unwrap_or(SymbolBounds { min: 0, max: None });
@@ -187,6 +216,14 @@ impl<'a> Planner<'a> {
                 }
             }
             self.inputs.push(Port { name: p.name.clone(), dtype: ty.dtype, shape: ty.shape.clone() });
+        }
+        if options.free_symbols {
+            for s in mentioned(self.f) {
+                if !self.symbols.iter().any(|k| k.0 == s) {
+                    let bounds = module.symbols.get(&s).copied().unwrap_or(SymbolBounds { min: 0, max: None });
+                    self.symbols.push((s, bounds));
+                }
+            }
         }
         for (i, r) in self.f.results.iter().enumerate() {
             let ty = self.f.ty(r.value);

@@ -107,7 +107,7 @@ pub struct Artifact {
 /// What the plan or the backend refuse; names that are equal as identifiers; arrays that do not fit the model.
 pub fn build(module: &Module, options: &Options, reference: Option<&Arrays>) -> Result<Artifact> {
     let embed = options.weights == WeightsMode::Embed;
-    let plan_options = plan::Options { prefix: options.prefix.clone(), embed_weights: embed };
+    let plan_options = plan::Options { prefix: options.prefix.clone(), embed_weights: embed, free_symbols: false };
     let planned = crate::pipeline::plan(module, &options.target, &plan_options)?;
     assemble(planned, options, reference)
 }

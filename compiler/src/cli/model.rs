@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use anyhow::{Context, Result, bail};
 use kiln_ir::Tensor;
 
-use crate::import::convert::{DimRange, Shapes};
+use crate::import::convert::{DimRange, Settings, Shapes};
 use crate::import::{Config, OpenOptions};
 use crate::jit::Backend;
 use crate::npz::Arrays;
@@ -69,11 +69,11 @@ impl ModelArgs {
         })
     }
 
-    /// Ranges of open dimensions.
+    /// What the model is converted for: the ranges of open dimensions.
     ///
     /// # Errors
     /// If a range is malformed.
-    pub fn shapes(&self) -> Result<Shapes> {
+    pub fn settings(&self) -> Result<Settings> {
         let mut dims = BTreeMap::new();
         if let Some(b) = &self.batch {
             dims.insert("batch".to_string(), range(b)?);
@@ -82,7 +82,7 @@ impl ModelArgs {
             let (name, r) = d.split_once('=').with_context(|| format!("`--dim {d}`: write NAME=N or NAME=1..N"))?;
             dims.insert(name.trim().to_string(), range(r)?);
         }
-        Ok(Shapes { inputs: BTreeMap::new(), dims })
+        Ok(Settings { shapes: Shapes { inputs: BTreeMap::new(), dims }, ..Settings::default() })
     }
 }
 

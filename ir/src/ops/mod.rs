@@ -2,6 +2,8 @@
 
 pub mod constant;
 pub mod contract;
+pub mod control;
+pub mod effect;
 pub mod gather;
 pub mod nn;
 pub mod pointwise;
@@ -19,6 +21,8 @@ use crate::tf::TfBinding;
 /// Every op, by family.
 pub const ALL: &[&[OpDef]] = &[
     constant::OPS,
+    control::OPS,
+    effect::OPS,
     pointwise::OPS,
     shape::view::OPS,
     shape::slice::OPS,
