@@ -168,13 +168,18 @@ impl Executor {
     ///
     /// # Errors
     /// As [`Executor::run`].
-    pub fn repeat<T>(&mut self, inputs: &[Tensor], f: impl FnOnce(&mut dyn FnMut() -> Result<()>) -> Result<T>) -> Result<T> {
+    pub fn repeat<T>(
+        &mut self,
+        inputs: &[Tensor],
+        f: impl FnOnce(&mut dyn FnMut() -> Result<()>) -> Result<T>,
+    ) -> Result<T> {
         let function = &self.module.funcs[self.entry];
         if self.whole().is_none() {
             return f(&mut || self.run(inputs).map(drop));
         }
         let bound = interp::bind_inputs(&self.module, function, inputs)?;
-        let Some([Step::Compiled { code, inputs: wanted, .. }]) = self.bodies[self.entry].as_mut().map(|b| &mut b.steps[..])
+        let Some([Step::Compiled { code, inputs: wanted, .. }]) =
+            self.bodies[self.entry].as_mut().map(|b| &mut b.steps[..])
         else {
             bail!("the module is not one segment")
         };
@@ -361,7 +366,8 @@ impl Run<'_> {
                     let n = f.node(*id);
                     let given = n.inputs.iter().map(|&v| get(f, &values, v)).collect::<Result<Vec<Tensor>>>()?;
                     let given: Vec<&Tensor> = given.iter().collect();
-                    let mut control = |op: &dyn Op, given: &[&Tensor], bound: &BTreeMap<Symbol, i64>| self.control(op, given, bound);
+                    let mut control =
+                        |op: &dyn Op, given: &[&Tensor], bound: &BTreeMap<Symbol, i64>| self.control(op, given, bound);
                     let results = interp::eval_op(module, f, n, &given, bound, &mut control)
                         .with_context(|| interp::origin(f, *id, n))?;
                     for (&v, t) in n.outputs.iter().zip(results) {

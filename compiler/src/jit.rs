@@ -242,11 +242,7 @@ pub fn pool(threads: usize) -> Result<Option<Arc<Pool>>> {
 }
 
 /// The value of each symbol, from the inputs' shapes; of those that they do not bind, from `outer`.
-pub(crate) fn bind(
-    program: &Program,
-    inputs: &[Tensor],
-    outer: &dyn Fn(&Symbol) -> Option<i64>,
-) -> Result<Vec<i64>> {
+pub(crate) fn bind(program: &Program, inputs: &[Tensor], outer: &dyn Fn(&Symbol) -> Option<i64>) -> Result<Vec<i64>> {
     let mut values: Vec<Option<i64>> = vec![None; program.symbols.len()];
     for (p, t) in program.inputs.iter().zip(inputs) {
         if p.dtype != t.dtype() {

@@ -7,13 +7,14 @@ use anyhow::{Context, Result, bail};
 use kiln_codegen::plan::{self, Planned};
 use kiln_codegen::target::Target;
 use kiln_ir::tf::NeedsConstant;
-use kiln_ir::{Module, Tensor};
+use kiln_ir::{DType, Module, Tensor};
 use kiln_passes::manager;
 
+use crate::executor::Executor;
 use crate::import::convert::{Settings, convert};
 use crate::import::{OpenOptions, TfModel};
-use crate::executor::Executor;
 use crate::jit::Backend;
+use crate::npz::as_dtype;
 
 /// A model's graph before it is optimized.
 pub struct Imported {
@@ -108,7 +109,11 @@ pub fn import_for_call(
             return Err(error.context(format!("importing {}", path.display())));
         };
         let wanted = needs.params.iter().filter(|p| !settings.values.contains_key(*p));
-        let found: Vec<_> = wanted.filter_map(|p| Some((p.clone(), array(p)?))).collect();
+        let mut found = vec![];
+        for (p, t) in wanted.filter_map(|p| Some((p, array(p)?))) {
+            let port = model.inputs.iter().find(|i| i.key == *p).and_then(|i| DType::from_tf(i.dtype.number()));
+            found.push((p.clone(), as_dtype(t, port.context("an input without a type")?)?));
+        }
         if found.is_empty() && std::mem::replace(&mut settings.sizes_from_data, true) {
             return Err(error.context(format!("importing {}", path.display())));
         }

@@ -10,8 +10,7 @@ use kiln::{npz, pipeline};
 use kiln_ir::Tensor;
 
 /// Models that hold what Kiln does not support yet, and what the error must name.
-const UNSUPPORTED: [(&str, &str); 3] =
-    [("lstm", "TensorListFromTensor"), ("windows_f32", "ResizeBilinear"), ("shapes_dynamic", "depends on data")];
+const UNSUPPORTED: [(&str, &str); 1] = [("windows_f32", "ResizeBilinear")];
 
 fn testdata() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../testdata")

@@ -251,7 +251,8 @@ impl<'a> Verifier<'a> {
             if given.len() != takes.len() || !given.iter().zip(&takes).all(|(a, b)| alike(a, b)) {
                 self.fail("G15", format!("@{} takes {takes:?}, the node gives {given:?}", g.name));
             }
-            let gives: Vec<&TensorType> = g.results.iter().filter(|r| exists(g, r.value)).map(|r| g.ty(r.value)).collect();
+            let gives: Vec<&TensorType> =
+                g.results.iter().filter(|r| exists(g, r.value)).map(|r| g.ty(r.value)).collect();
             if condition(i) {
                 if !matches!(gives[..], [t] if t.dtype == crate::DType::Bool && t.rank() == 0) {
                     self.fail("G15", format!("the condition @{} gives {gives:?}, not one bool", g.name));

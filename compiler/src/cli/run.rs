@@ -66,8 +66,8 @@ pub fn import_for(model: &ModelArgs, arrays: &Arrays) -> Result<(kiln_ir::Module
     let array = |key: &str| super::model::pick(arrays, "in", key);
     let module = pipeline::import_for_call(model.path()?, &open, &settings, &array)?;
     let entry = *module.entries.first().context("the module has no entry")?;
-    let ports: Vec<String> = module.funcs[entry].params.iter().map(|p| p.name.clone()).collect();
-    let given = inputs(arrays, ports.iter().map(String::as_str))?;
+    let f = &module.funcs[entry];
+    let given = inputs(arrays, f.params.iter().map(|p| (p.name.as_str(), f.ty(p.value).dtype)))?;
     Ok((module, given))
 }
 
@@ -145,7 +145,10 @@ pub fn main(args: &Args) -> Result<()> {
         facts.program.host.iter().for_each(|h| *ops.entry(&h.op).or_default() += 1);
         let list: Vec<String> = ops.into_iter().map(|(op, n)| format!("{n} {op}")).collect();
         let segments = facts.program.segments;
-        println!("{segments} compiled segments; on the host: {} (--json names the nodes and says why)", list.join(", "));
+        println!(
+            "{segments} compiled segments; on the host: {} (--json names the nodes and says why)",
+            list.join(", ")
+        );
     }
     if let Some(b) = &facts.bench {
         println!(

@@ -45,7 +45,10 @@ fn summary(t: &Tensor, limit: i64) -> String {
     } else if let Some(x) = t.to_i64s() {
         x.iter().take(shown).map(i64::to_string).collect()
     } else if let Some(x) = t.to_f64s() {
-        x.iter().take(shown).map(|x| if t.dtype() == DType::F64 { format!("{x}") } else { format!("{}", *x as f32) }).collect()
+        x.iter()
+            .take(shown)
+            .map(|x| if t.dtype() == DType::F64 { format!("{x}") } else { format!("{}", *x as f32) })
+            .collect()
     } else {
         return format!("{} elements of {}", t.len(), t.dtype());
     };

@@ -320,7 +320,10 @@ impl<'a> Parser<'a> {
     }
 
     /// `(item, ..)`, perhaps empty.
-    fn parenthesized<T>(&mut self, mut item: impl FnMut(&mut Self) -> Result<T, TextError>) -> Result<Vec<T>, TextError> {
+    fn parenthesized<T>(
+        &mut self,
+        mut item: impl FnMut(&mut Self) -> Result<T, TextError>,
+    ) -> Result<Vec<T>, TextError> {
         self.c.expect("(")?;
         let mut items = vec![];
         while !self.c.eat(")") {

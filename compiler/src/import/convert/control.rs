@@ -142,13 +142,7 @@ impl Converter<'_> {
         built.map(|items| Sub { frame, items })
     }
 
-    fn build_inside(
-        &mut self,
-        name: &str,
-        entries: &[Entry],
-        threaded: &[String],
-        depth: usize,
-    ) -> Result<Vec<Item>> {
+    fn build_inside(&mut self, name: &str, entries: &[Entry], threaded: &[String], depth: usize) -> Result<Vec<Item>> {
         let mut items = vec![];
         for (i, e) in entries.iter().enumerate() {
             let b = &mut self.frame.b;
@@ -229,8 +223,11 @@ impl Converter<'_> {
             let items = self.with_variables(&inputs, &threaded)?;
             let entries: Vec<Entry> = items.iter().map(|i| self.entry(i, true)).collect();
             // Variables change, so they are parameters whatever is known of them.
-            let entries: Vec<Entry> =
-                entries.into_iter().enumerate().map(|(i, e)| if i < inputs.len() { e } else { self.entry(&items[i], false) }).collect();
+            let entries: Vec<Entry> = entries
+                .into_iter()
+                .enumerate()
+                .map(|(i, e)| if i < inputs.len() { e } else { self.entry(&items[i], false) })
+                .collect();
             let mark = self.funcs.len();
             let mut subs = vec![];
             for name in names {
@@ -343,7 +340,8 @@ impl Converter<'_> {
             let threaded: Vec<String> = keys.iter().cloned().collect();
             let items = self.with_variables(&inputs, &threaded)?;
             let fixed = |i: usize| unchanged.get(i).copied().unwrap_or(false);
-            let mut entries: Vec<Entry> = items.iter().enumerate().map(|(i, item)| self.entry(item, fixed(i))).collect();
+            let mut entries: Vec<Entry> =
+                items.iter().enumerate().map(|(i, item)| self.entry(item, fixed(i))).collect();
             let mut symbols = HashMap::new();
             let mark = self.funcs.len();
             for _ in 0..MAX_ROUNDS {
@@ -419,7 +417,9 @@ impl Converter<'_> {
         if !test.escaping().is_empty() {
             bail!("the condition of a loop assigns variables {:?}", test.escaping());
         }
-        let Some(Item::Value(goes_on)) = test.items.first().cloned() else { bail!("the loop's condition gives no value") };
+        let Some(Item::Value(goes_on)) = test.items.first().cloned() else {
+            bail!("the loop's condition gives no value")
+        };
         let goes_on = self.inside(&mut test, |c| {
             let v = c.truth(goes_on)?;
             c.frame.b.reshape(v, &[])
@@ -433,7 +433,9 @@ impl Converter<'_> {
                 continue;
             };
             operands.push(match item {
-                Item::List(l @ List { data: ListData::Reserved(..), .. }) => self.contents_of(l.clone(), &ty.shape[1..])?,
+                Item::List(l @ List { data: ListData::Reserved(..), .. }) => {
+                    self.contents_of(l.clone(), &ty.shape[1..])?
+                }
                 item => self.value_of(item.clone())?,
             });
             results.push(match &body.items[i] {

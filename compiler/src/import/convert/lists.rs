@@ -214,10 +214,9 @@ impl Converter<'_> {
                 let (at, v, list) = (value(self, 1)?, value(self, 2)?, x.list(3)?);
                 let n = self.frame.b.ty(v).shape[0].clone();
                 let list = match (x.array(0)?.grows, &list.data) {
-                    (true, ListData::Reserved(have, _)) if have.is(0) => List {
-                        data: ListData::Reserved(n, None),
-                        ..list
-                    },
+                    (true, ListData::Reserved(have, _)) if have.is(0) => {
+                        List { data: ListData::Reserved(n, None), ..list }
+                    }
                     _ => list,
                 };
                 vec![self.scatter_rows(list, at, v)?]
@@ -236,7 +235,8 @@ impl Converter<'_> {
             }
             "TensorListSplit" | "TensorArraySplitV3" => {
                 let of_list = node.op.starts_with("TensorList");
-                let (v, lengths) = if of_list { (value(self, 0)?, value(self, 2)?) } else { (value(self, 1)?, value(self, 2)?) };
+                let (v, lengths) =
+                    if of_list { (value(self, 0)?, value(self, 2)?) } else { (value(self, 1)?, value(self, 2)?) };
                 let sizes = self.sizes(2, lengths)?;
                 let Some(first) = sizes.first().filter(|f| sizes.iter().all(|s| s == *f)) else {
                     bail!("parts of different lengths {sizes:?} do not fit one list")
@@ -305,7 +305,8 @@ impl Converter<'_> {
             ListData::Buffer(v) => Ok(v),
             ListData::Reserved(n, known) => {
                 let full = |e: Option<Vec<Option<i64>>>| e.and_then(|e| e.into_iter().collect::<Option<Vec<i64>>>());
-                let elem = full(known).or(full(elem)).context("no element of the list is set: their shape is unknown")?;
+                let elem =
+                    full(known).or(full(elem)).context("no element of the list is set: their shape is unknown")?;
                 let shape = [n].into_iter().chain(elem.into_iter().map(Dim::from)).collect();
                 self.zeros(&TensorType::new(list.dtype, shape))
             }
