@@ -67,7 +67,7 @@ impl Backend {
             }
             #[cfg(feature = "cranelift")]
             Backend::Cranelift => {
-                let tiles = if target.call_tiles { kiln_codegen::cranelift::host_tiles() } else { vec![] };
+                let tiles = kiln_codegen::cranelift::host_tiles();
                 let options = kiln_codegen::cranelift::Options { threads, tiles, ..Default::default() };
                 kiln_codegen::cranelift::jit(program, target, &options)
             }
