@@ -1,7 +1,5 @@
 //! Programs in memory: compiled by a backend, called with tensors.
 
-use std::sync::Arc;
-
 use anyhow::{Context, Result, anyhow, bail};
 use kiln_codegen::plan::{Planned, Report};
 use kiln_codegen::program::{JitCode, Port, Program};
@@ -118,8 +116,7 @@ impl Executable {
     pub fn new(planned: Planned, code: Box<dyn JitCode>, threads: usize) -> Result<Executable> {
         let Planned { program, weights, report } = planned;
         let mut arena = Arena::new(weights.len()).context("memory for the weights")?;
-        arena.as_mut_slice()[..weights.len()].copy_from_slice(&weights);
-        drop::<Arc<Vec<u8>>>(weights);
+        weights.write(arena.as_mut_slice())?;
         let pool = if threads > 1 { Some(Pool::new(threads).context("starting threads")?) } else { None };
         let workspace = Arena::new(0).context("memory for the workspace")?;
         Ok(Executable { code, program, weights: arena, workspace, pool, report })

@@ -41,19 +41,50 @@ impl Times {
     }
 }
 
+/// A model that is opened but not yet a graph.
+pub enum Source {
+    /// TensorFlow's files.
+    TensorFlow(Box<TfModel>),
+    /// Text IR.
+    Text(Module),
+}
+
 /// Opens a model: a SavedModel folder, a frozen GraphDef (`.pb`, `.pbtxt`), or a text IR file (`.kiln`).
 ///
 /// # Errors
-/// If the files cannot be read, or the graph holds what Kiln does not support.
-pub fn import(path: &Path, open: &OpenOptions, shapes: &Shapes) -> Result<Imported> {
+/// If the files cannot be read.
+pub fn open(path: &Path, options: &OpenOptions) -> Result<Source> {
     if path.extension().is_some_and(|e| e == "kiln") {
         let text = std::fs::read_to_string(path).with_context(|| format!("reading {}", path.display()))?;
         let module = kiln_ir::text::parse(&text).with_context(|| format!("parsing {}", path.display()))?;
-        return Ok(Imported { model: None, module });
+        return Ok(Source::Text(module));
     }
-    let model = crate::import::open(path, open)?;
-    let module = convert(&model, shapes).with_context(|| format!("importing {}", path.display()))?;
-    Ok(Imported { model: Some(model), module })
+    Ok(Source::TensorFlow(Box::new(crate::import::open(path, options)?)))
+}
+
+impl Source {
+    /// Its graph, for inputs of these shapes.
+    ///
+    /// # Errors
+    /// If the graph holds what Kiln does not support.
+    pub fn import(self, shapes: &Shapes) -> Result<Imported> {
+        match self {
+            Source::Text(module) => Ok(Imported { model: None, module }),
+            Source::TensorFlow(model) => {
+                let module =
+                    convert(&model, shapes).with_context(|| format!("importing {}", model.path.display()))?;
+                Ok(Imported { model: Some(*model), module })
+            }
+        }
+    }
+}
+
+/// Opens and imports a model.
+///
+/// # Errors
+/// As [`open`] and [`Source::import`].
+pub fn import(path: &Path, options: &OpenOptions, shapes: &Shapes) -> Result<Imported> {
+    open(path, options)?.import(shapes)
 }
 
 /// Runs the passes over a module.

@@ -9,7 +9,7 @@ use kiln_ir::Tensor;
 use super::model::{CodeArgs, ModelArgs, inputs};
 use crate::jit::{Backend, Executable};
 use crate::npz::{self, Arrays};
-use crate::pipeline::{self, Times};
+use crate::pipeline::{self, Source, Times};
 
 /// Arguments of `kiln run`.
 #[derive(clap::Args)]
@@ -66,16 +66,16 @@ pub fn import_for(model: &ModelArgs, arrays: &Arrays) -> Result<(kiln_ir::Module
     let mut shapes = model.shapes()?;
     let open = model.open_options()?;
     let path = model.path()?;
-    if path.extension().is_none_or(|e| e != "kiln") {
+    let source = pipeline::open(path, &open)?;
+    if let Source::TensorFlow(opened) = &source {
         // Shapes of the arrays, so that every size is known: the fastest code for this call.
-        let opened = crate::import::open(path, &open)?;
         for p in &opened.inputs {
             if let Some(t) = super::model::pick(arrays, "in", &p.key) {
                 shapes.inputs.insert(p.key.clone(), t.shape().to_vec());
             }
         }
     }
-    let module = pipeline::import(path, &open, &shapes)?.module;
+    let module = source.import(&shapes)?.module;
     let entry = *module.entries.first().context("the module has no entry")?;
     let ports: Vec<String> = module.funcs[entry].params.iter().map(|p| p.name.clone()).collect();
     let given = inputs(arrays, ports.iter().map(String::as_str))?;

@@ -149,13 +149,30 @@ pub fn binary_tensor(op: BinaryOp, x: &Tensor, y: &Tensor) -> Result<Tensor, Str
     fn of<T: Num>(op: BinaryOp, x: &Tensor, y: &Tensor) -> Result<Tensor, String> {
         let walk = Walk::new(op.name(), &[x, y])?;
         let (a, b) = (view::<T>(x), view::<T>(y));
-        let mut out = Vec::with_capacity(element_count(&walk.shape).unwrap_or(0));
-        walk.for_each(|[i, j]| {
-            out.push(T::binary(op, T::load(a[i]), T::load(b[j]))?.store());
-            Ok(())
-        })
+        let n = element_count(&walk.shape).unwrap_or(0);
+        let mut bytes = Bytes::zeroed(n * size_of::<T::Store>());
+        let mut out = bytemuck::cast_slice_mut::<u8, T::Store>(bytes.make_mut()).iter_mut();
+        // What constant folding does to whole weights is decided once, not for every element.
+        macro_rules! each {
+            ($op:expr) => {
+                walk.for_each(|[i, j]| {
+                    let z = T::binary($op, T::load(a[i]), T::load(b[j]))?.store();
+                    if let Some(slot) = out.next() {
+                        *slot = z;
+                    }
+                    Ok(())
+                })
+            };
+        }
+        match op {
+            BinaryOp::Add => each!(BinaryOp::Add),
+            BinaryOp::Sub => each!(BinaryOp::Sub),
+            BinaryOp::Mul => each!(BinaryOp::Mul),
+            BinaryOp::Div => each!(BinaryOp::Div),
+            op => each!(op),
+        }
         .map_err(fault(op.name(), x.dtype()))?;
-        build(op.name(), x.dtype(), &walk.shape, &out)
+        Tensor::from_bytes(x.dtype(), &walk.shape, bytes)
     }
     same_types(op.name(), x, y)?;
     let unsupported = fault(op.name(), x.dtype())(Fault::Unsupported);
