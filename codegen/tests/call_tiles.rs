@@ -39,8 +39,7 @@ fn check(text: &str, weights: &[(&str, &[usize])], inputs: &[Tensor], n: i64, ti
     let mut text = text.to_owned();
     for (name, shape) in weights {
         let t = ramp(shape, 5);
-        let elements: Vec<String> =
-            t.as_slice::<f32>().expect("f32").iter().map(|x| format!("{x:?}")).collect();
+        let elements: Vec<String> = t.as_slice::<f32>().expect("f32").iter().map(|x| format!("{x:?}")).collect();
         let dims: Vec<String> = shape.iter().map(|d| d.to_string()).collect();
         text = text.replace(name, &format!("dense<f32[{}]: {}>", dims.join(", "), elements.join(", ")));
     }
@@ -78,7 +77,8 @@ fn run(f: &Function, c: &Cluster, k: &Kernel, values: &HashMap<Value, Tensor>, n
     }
     buffers.push(BufferData::uninitialized(DType::F32, want.len()));
     let options = RunOptions { write_once: true, ..RunOptions::default() };
-    let status = run_kernel(k, &mut buffers, &symbols, &options).unwrap_or_else(|e| panic!("{e}\n{}", print::print(k).text));
+    let status =
+        run_kernel(k, &mut buffers, &symbols, &options).unwrap_or_else(|e| panic!("{e}\n{}", print::print(k).text));
     assert_eq!(status, 0);
     buffers.pop().expect("the result").to_tensor(DType::F32, want.shape()).unwrap_or_else(|e| panic!("{e}"))
 }

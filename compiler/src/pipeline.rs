@@ -71,8 +71,7 @@ impl Source {
         match self {
             Source::Text(module) => Ok(Imported { model: None, module }),
             Source::TensorFlow(model) => {
-                let module =
-                    convert(&model, shapes).with_context(|| format!("importing {}", model.path.display()))?;
+                let module = convert(&model, shapes).with_context(|| format!("importing {}", model.path.display()))?;
                 Ok(Imported { model: Some(*model), module })
             }
         }
@@ -129,5 +128,8 @@ pub fn build(
     let start = Instant::now();
     let code = backend.jit(&planned.program, &target, std::thread::available_parallelism().map_or(1, usize::from))?;
     times.code = start.elapsed();
-    Executable::new(planned, code, threads)
+    let start = Instant::now();
+    let executable = Executable::new(planned, code, threads)?;
+    times.plan += start.elapsed();
+    Ok(executable)
 }

@@ -189,14 +189,7 @@ impl Emit<'_> {
         self.open(walk, 0, &shape, &mut index, out)
     }
 
-    fn open(
-        &mut self,
-        walk: &Walk,
-        at: usize,
-        shape: &[Dim],
-        index: &mut Vec<Option<V>>,
-        out: BufId,
-    ) -> Result<()> {
+    fn open(&mut self, walk: &Walk, at: usize, shape: &[Dim], index: &mut Vec<Option<V>>, out: BufId) -> Result<()> {
         self.hoist(index)?;
         let Some(&group) = walk.order.get(at) else {
             let index: Vec<V> =
