@@ -312,9 +312,11 @@ impl Compiler<'_> {
         };
         let start = Instant::now();
         let code = self.backend.jit(&planned.program, &self.target, self.threads)?;
-        let (plans, codes) = self.spent.get();
-        self.spent.set((plans + planning, codes + start.elapsed()));
+        let coding = start.elapsed();
+        let start = Instant::now();
         let code = Box::new(Executable::new(planned, code, self.pool.clone())?);
+        let (plans, codes) = self.spent.get();
+        self.spent.set((plans + planning + start.elapsed(), codes + coding));
         Ok(Ok(Step::Compiled { code, inputs: segment.inputs, outputs: segment.outputs }))
     }
 }

@@ -67,7 +67,7 @@ impl Backend {
             }
             #[cfg(feature = "cranelift")]
             Backend::Cranelift => {
-                let tiles = if target.call_tiles { kiln_codegen::cranelift::host_tiles() } else { vec![] };
+                let tiles = kiln_codegen::cranelift::host_tiles();
                 let options = kiln_codegen::cranelift::Options { threads, tiles, ..Default::default() };
                 kiln_codegen::cranelift::jit(program, target, &options)
             }
@@ -118,8 +118,7 @@ impl Executable {
     pub fn new(planned: Planned, code: Box<dyn JitCode>, pool: Option<Arc<Pool>>) -> Result<Executable> {
         let Planned { program, weights, report } = planned;
         let mut arena = Arena::new(weights.len()).context("memory for the weights")?;
-        arena.as_mut_slice()[..weights.len()].copy_from_slice(&weights);
-        drop::<Arc<Vec<u8>>>(weights);
+        weights.write(arena.as_mut_slice())?;
         let workspace = Arena::new(0).context("memory for the workspace")?;
         Ok(Executable { code, program, weights: arena, workspace, pool, report })
     }

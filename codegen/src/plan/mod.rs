@@ -1,6 +1,7 @@
 //! From an optimized function to a [`Program`]: clusters lowered and scheduled, weights laid out, memory planned.
 
 mod placement;
+mod weights;
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -10,7 +11,7 @@ use kiln_ir::graph::Def;
 use kiln_ir::loops::{Kernel, Layout};
 use kiln_ir::lower::{Lower, View};
 use kiln_ir::ops::constant::Const;
-use kiln_ir::{Dim, Function, Module, NodeId, ParamKind, Symbol, SymbolBounds, Tensor, Value};
+use kiln_ir::{Dim, Function, Module, NodeId, ParamKind, Symbol, SymbolBounds, Value};
 use kiln_passes::fusion::{self, Cluster, family};
 use kiln_passes::memplan::{self, Request};
 
@@ -21,6 +22,7 @@ use crate::program::{Place, Port, Program, Step, Weights};
 use crate::schedule::{Schedule, choose, tile};
 use crate::target::Target;
 use placement::Placement;
+pub use weights::Image;
 
 /// What was planned, for reports: one entry a kernel call, and the memory figures.
 #[derive(Clone, Debug)]
@@ -79,8 +81,8 @@ impl std::fmt::Display for CannotCompile {
 pub struct Planned {
     /// The program.
     pub program: Program,
-    /// The weights, for those who pass them as an argument. Shared with the program if it embeds them.
-    pub weights: Arc<Vec<u8>>,
+    /// The weights, for those who pass them as an argument; none if the program embeds them.
+    pub weights: Image,
     /// What was planned.
     pub report: Report,
 }
@@ -95,9 +97,6 @@ pub struct Levels {
     /// L3.
     pub machine: Kernel,
 }
-
-/// Alignment of each constant in the weights, in bytes.
-const WEIGHT_ALIGN: usize = 64;
 
 /// Plans a function. Its composite ops must be expanded and its constants folded.
 ///
@@ -159,8 +158,7 @@ struct Planner<'a> {
     known: HashMap<String, usize>,
     calls: Vec<Call>,
     reports: Vec<CallReport>,
-    weights: Vec<u8>,
-    placed_weights: HashMap<(Value, Option<Layout>), u64>,
+    weights: Image,
     placement: Placement,
     /// The output that holds a value.
     fetched: HashMap<Value, usize>,
@@ -193,8 +191,7 @@ impl<'a> Planner<'a> {
             known: HashMap::new(),
             calls: vec![],
             reports: vec![],
-            weights: vec![],
-            placed_weights: HashMap::new(),
+            weights: Image::default(),
             placement: Placement::default(),
             fetched: HashMap::new(),
         }
@@ -305,7 +302,7 @@ impl<'a> Planner<'a> {
         let mut buffers = vec![];
         for &v in &nest.inputs {
             buffers.push(match f.def_node(v).and_then(|n| n.op.is::<Const>()) {
-                Some(constant) => Operand::Weights(self.weight(v, &constant.value, layouts.get(&v))?),
+                Some(constant) => Operand::Weights(self.weights.place(v, &constant.value, layouts.get(&v))?),
                 None => Operand::Value(v),
             });
         }
@@ -350,22 +347,6 @@ impl<'a> Planner<'a> {
         self.calls.push(Call { kernel, buffers, symbols, tasks: k.tasks.clone() });
     }
 
-    /// The place of a constant in the weights, laid out as its kernel wants it.
-    fn weight(&mut self, v: Value, t: &Tensor, layout: Option<&Layout>) -> Result<u64> {
-        let key = (v, layout.cloned());
-        if let Some(&at) = self.placed_weights.get(&key) {
-            return Ok(at);
-        }
-        self.weights.resize(self.weights.len().next_multiple_of(WEIGHT_ALIGN), 0);
-        let at = self.weights.len() as u64;
-        match layout {
-            None => self.weights.extend_from_slice(t.bytes()),
-            Some(l) => pack(t, l, &mut self.weights)?,
-        }
-        self.placed_weights.insert(key, at);
-        Ok(at)
-    }
-
     /// Results that no kernel wrote: parameters, constants, and values fetched twice are copied.
     fn results(&mut self) -> Result<()> {
         for (i, r) in self.f.results.iter().enumerate() {
@@ -387,7 +368,7 @@ impl<'a> Planner<'a> {
         v
     }
 
-    fn finish(mut self, options: &Options) -> Result<Planned> {
+    fn finish(self, options: &Options) -> Result<Planned> {
         // Lifetimes of the values that live in the workspace.
         let mut spans: Vec<(Value, usize, usize)> = vec![];
         let mut span_of: HashMap<Value, usize> = HashMap::new();
@@ -440,10 +421,13 @@ impl<'a> Planner<'a> {
             calls: self.reports,
             workspace: memory.total.clone(),
             naive: memory.naive,
-            weights: self.weights.len() as u64,
+            weights: self.weights.used() as u64,
         };
-        self.weights.resize(self.weights.len().next_multiple_of(WEIGHT_ALIGN), 0);
-        let weights = Arc::new(self.weights);
+        let (embedded, weights) = if options.embed_weights {
+            (Weights::Embedded(Arc::new(self.weights.bytes()?)), Image::default())
+        } else {
+            (Weights::Argument, self.weights)
+        };
         let program = Program {
             prefix: options.prefix.clone(),
             kernels: self.kernels,
@@ -451,7 +435,7 @@ impl<'a> Planner<'a> {
             inputs: self.inputs,
             outputs: self.outputs,
             workspace: memory.total,
-            weights: if options.embed_weights { Weights::Embedded(weights.clone()) } else { Weights::Argument },
+            weights: embedded,
             steps,
             data: vec![],
         };
@@ -477,45 +461,4 @@ fn product_flops(f: &Function, c: &Cluster) -> Dim {
         }
     }
     Dim::from(0)
-}
-
-/// Appends a constant in a packed layout; elements that the layout adds are zero.
-fn pack(t: &Tensor, layout: &Layout, out: &mut Vec<u8>) -> Result<()> {
-    let size = t.dtype().size();
-    let Some(total) = layout.size.as_const().and_then(|n| usize::try_from(n).ok()) else {
-        bail!("a packed constant has a symbolic size");
-    };
-    let base = out.len();
-    out.resize(base + total * size, 0);
-    let shape = t.shape();
-    let bytes = t.bytes();
-    let Some((&inner, outer)) = shape.split_last() else { bail!("a packed constant has no axes") };
-    let rows: usize = outer.iter().product();
-    let mut index = vec![0i64; shape.len()];
-    let last = shape.len() - 1;
-    // Offsets along the last axis are the same for every row: computed once.
-    let none = |_: &Symbol| None;
-    let mut along = Vec::with_capacity(inner);
-    for i in 0..inner {
-        index[last] = i as i64;
-        along.push(layout.offset(&index, &none).unwrap_or(0));
-    }
-    index[last] = 0;
-    let origin = along.first().copied().unwrap_or(0);
-    for row in 0..rows {
-        let Some(at) = layout.offset(&index, &none) else { bail!("a packed constant's layout is symbolic") };
-        for (i, &o) in along.iter().enumerate() {
-            let to = base + (at - origin + o) as usize * size;
-            let from = (row * inner + i) * size;
-            out[to..to + size].copy_from_slice(&bytes[from..from + size]);
-        }
-        for axis in (0..last).rev() {
-            index[axis] += 1;
-            if index[axis] < shape[axis] as i64 {
-                break;
-            }
-            index[axis] = 0;
-        }
-    }
-    Ok(())
 }

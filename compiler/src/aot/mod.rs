@@ -164,11 +164,11 @@ pub fn assemble(planned: Planned, options: &Options, reference: Option<&Arrays>)
     match options.weights {
         WeightsMode::Embed => {}
         WeightsMode::File => {
-            let body = Body::Weights { bytes: weights, layout_id };
+            let body = Body::Weights { bytes: weights.bytes()?, layout_id };
             files.push(File { name: format!("{}.weights", options.file), body });
         }
         WeightsMode::Caller => {
-            files.push(File { name: format!("{}.weights.bin", options.file), body: Body::Shared(weights) });
+            files.push(File { name: format!("{}.weights.bin", options.file), body: Body::Bytes(weights.bytes()?) });
         }
     }
     Ok(Artifact { kernels: program.kernels.len(), files, report })
