@@ -93,12 +93,14 @@ fn count(arg: &Arg, node: &Node) -> usize {
 fn node_def(node: &Node, body: &Body, in_function: bool) -> NodeDef {
     let data = node.inputs.iter().map(|e| tensor(body, *e, in_function));
     let control = node.control.iter().map(|id| format!("^{}", node_name(body, *id)));
+    // Wishes to be where another node is, which may be in another function now.
+    let attr = node.attrs.iter().filter(|(k, _)| *k != "_class").map(|(k, v)| (k.clone(), v.clone())).collect();
     NodeDef {
         name: plain(&node.name),
         op: node.op.to_string(),
         input: data.chain(control).collect(),
         device: node.device.clone(),
-        attr: node.attrs.clone(),
+        attr,
     }
 }
 

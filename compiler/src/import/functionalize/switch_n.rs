@@ -11,6 +11,7 @@ use std::collections::HashMap;
 pub(super) fn expand(flow: &mut Flow, origin: impl Fn(Edge) -> Edge) -> Result<()> {
     // As many outputs as there are edges can be used; some more are let pass.
     let mut budget = flow.nodes.iter().map(|n| 4 * (n.inputs.len() + n.control.len() + 1)).sum::<usize>() + 64;
+    let count = flow.nodes.len();
     let all: Vec<NodeId> = flow.ids().filter(|&id| flow.kind(id) == Kind::SwitchN).collect();
     // New tensors for the outputs of each one that is replaced.
     let mut replaced: HashMap<NodeId, Vec<Edge>> = HashMap::new();
@@ -34,7 +35,8 @@ pub(super) fn expand(flow: &mut Flow, origin: impl Fn(Edge) -> Edge) -> Result<(
             *edge = *new;
         }
     };
-    for node in &mut flow.nodes {
+    // The added nodes take one another's outputs, under numbers that a replaced node had too.
+    for node in &mut flow.nodes[..count] {
         node.inputs.iter_mut().for_each(follow);
     }
     flow.fetches.iter_mut().for_each(follow);
