@@ -116,7 +116,7 @@ impl Executable {
     /// # Errors
     /// If memory or threads cannot be had.
     pub fn new(planned: Planned, code: Box<dyn JitCode>, threads: usize) -> Result<Executable> {
-        let Planned { program, weights, report } = planned;
+        let Planned { program, weights, report, .. } = planned;
         let mut arena = Arena::new(weights.len()).context("memory for the weights")?;
         arena.as_mut_slice()[..weights.len()].copy_from_slice(&weights);
         drop::<Arc<Vec<u8>>>(weights);

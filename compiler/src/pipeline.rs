@@ -91,7 +91,7 @@ pub fn build(
     times.passes = start.elapsed();
     let start = Instant::now();
     let target = backend.host_target()?;
-    let options = plan::Options { prefix: PREFIX.into(), embed_weights: false };
+    let options = plan::Options { prefix: PREFIX.into(), ..Default::default() };
     let planned = plan(&module, &target, &options)?;
     drop(module);
     times.plan = start.elapsed();

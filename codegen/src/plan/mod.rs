@@ -51,12 +51,14 @@ pub struct CallReport {
 }
 
 /// Settings of the plan.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Options {
     /// Prefix of exported symbols.
     pub prefix: String,
     /// Whether the weights go into the object.
     pub embed_weights: bool,
+    /// Whether the plan keeps every level of its kernels, verified, for the loop interpreter.
+    pub keep_levels: bool,
 }
 
 /// A program with its weights and its report.
@@ -67,6 +69,8 @@ pub struct Planned {
     pub weights: Arc<Vec<u8>>,
     /// What was planned.
     pub report: Report,
+    /// The levels of each of the program's kernels, if [`Options::keep_levels`] asks for them.
+    pub levels: Vec<Levels>,
 }
 
 /// The levels of one kernel call, for dumps and tests.
@@ -88,7 +92,7 @@ const WEIGHT_ALIGN: usize = 64;
 /// # Errors
 /// If a node cannot be lowered (the message names it), or a symbol is bound by no input.
 pub fn plan(module: &Module, f: &Function, target: &Target, options: &Options) -> Result<Planned> {
-    let mut p = Planner::new(f, target);
+    let mut p = Planner::new(f, target, options);
     p.ports(module)?;
     let clusters = fusion::fuse(f);
     p.placement = placement::place(f, &clusters, &|v| p.fetched.contains_key(&v));
@@ -96,7 +100,7 @@ pub fn plan(module: &Module, f: &Function, target: &Target, options: &Options) -
         p.cluster(i, cluster).with_context(|| p.describe(cluster))?;
     }
     p.results()?;
-    p.finish(options)
+    p.finish()
 }
 
 /// The three levels of a cluster's kernel under the target's schedule.
@@ -121,10 +125,13 @@ fn lanes(target: &Target) -> Lanes {
 struct Planner<'a> {
     f: &'a Function,
     target: &'a Target,
+    options: &'a Options,
     symbols: Vec<(Symbol, SymbolBounds)>,
     inputs: Vec<Port>,
     outputs: Vec<Port>,
     kernels: Vec<Kernel>,
+    /// What `kernels` were made from, if it is kept.
+    levels: Vec<Levels>,
     /// Kernels by what they were made from.
     known: HashMap<String, usize>,
     calls: Vec<Call>,
@@ -152,14 +159,16 @@ enum Operand {
 }
 
 impl<'a> Planner<'a> {
-    fn new(f: &'a Function, target: &'a Target) -> Planner<'a> {
+    fn new(f: &'a Function, target: &'a Target, options: &'a Options) -> Planner<'a> {
         Planner {
             f,
             target,
+            options,
             symbols: vec![],
             inputs: vec![],
             outputs: vec![],
             kernels: vec![],
+            levels: vec![],
             known: HashMap::new(),
             calls: vec![],
             reports: vec![],
@@ -288,11 +297,15 @@ impl<'a> Planner<'a> {
         let scheduled = tile::apply(nest, schedule, Caps { fma: self.target.fma })?;
         let machine = machine::lower(&scheduled, &lanes(self.target))?;
         // Each level checks the one above; a violation is a bug of the compiler, so release builds save the time.
-        if cfg!(debug_assertions) {
+        if cfg!(debug_assertions) || self.options.keep_levels {
             for k in [&nest.kernel, &scheduled, &machine] {
                 kiln_ir::loops::verify::verify(k, None)
                     .with_context(|| format!("the {:?} level under `{schedule}`", k.level))?;
             }
+        }
+        if self.options.keep_levels {
+            let machine = machine.clone();
+            self.levels.push(Levels { nest: nest.kernel.clone(), scheduled, machine });
         }
         self.kernels.push(machine);
         self.known.insert(key, self.kernels.len() - 1);
@@ -350,7 +363,7 @@ impl<'a> Planner<'a> {
         v
     }
 
-    fn finish(mut self, options: &Options) -> Result<Planned> {
+    fn finish(mut self) -> Result<Planned> {
         // Lifetimes of the values that live in the workspace.
         let mut spans: Vec<(Value, usize, usize)> = vec![];
         let mut span_of: HashMap<Value, usize> = HashMap::new();
@@ -408,17 +421,17 @@ impl<'a> Planner<'a> {
         self.weights.resize(self.weights.len().next_multiple_of(WEIGHT_ALIGN), 0);
         let weights = Arc::new(self.weights);
         let program = Program {
-            prefix: options.prefix.clone(),
+            prefix: self.options.prefix.clone(),
             kernels: self.kernels,
             symbols: self.symbols,
             inputs: self.inputs,
             outputs: self.outputs,
             workspace: memory.total,
-            weights: if options.embed_weights { Weights::Embedded(weights.clone()) } else { Weights::Argument },
+            weights: if self.options.embed_weights { Weights::Embedded(weights.clone()) } else { Weights::Argument },
             steps,
             data: vec![],
         };
-        Ok(Planned { program, weights, report })
+        Ok(Planned { program, weights, report, levels: self.levels })
     }
 }
 
