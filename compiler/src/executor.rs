@@ -296,7 +296,7 @@ impl Compiler<'_> {
         outside: &dyn Fn(Value) -> bool,
     ) -> Result<Result<Step, Vec<(NodeId, String)>>> {
         let segment = cut(f, nodes, outside)?;
-        let options = plan::Options { prefix: PREFIX.into(), embed_weights: false, free_symbols: true };
+        let options = plan::Options { prefix: PREFIX.into(), free_symbols: true, ..Default::default() };
         let start = Instant::now();
         let planned = plan::plan(self.module, &segment.func, &self.target, &options);
         let planning = start.elapsed();

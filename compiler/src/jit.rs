@@ -116,7 +116,7 @@ impl Executable {
     /// # Errors
     /// If memory cannot be had.
     pub fn new(planned: Planned, code: Box<dyn JitCode>, pool: Option<Arc<Pool>>) -> Result<Executable> {
-        let Planned { program, weights, report } = planned;
+        let Planned { program, weights, report, .. } = planned;
         let mut arena = Arena::new(weights.len()).context("memory for the weights")?;
         weights.write(arena.as_mut_slice())?;
         let workspace = Arena::new(0).context("memory for the workspace")?;

@@ -53,7 +53,7 @@ pub struct CallReport {
 }
 
 /// Settings of the plan.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Options {
     /// Prefix of exported symbols.
     pub prefix: String,
@@ -61,6 +61,8 @@ pub struct Options {
     pub embed_weights: bool,
     /// Whether the caller gives the values of symbols that no input's shape binds; otherwise they are an error.
     pub free_symbols: bool,
+    /// Whether the plan keeps every level of its kernels, verified, for the loop interpreter.
+    pub keep_levels: bool,
 }
 
 /// A cluster cannot be compiled; the error's source says why.
@@ -85,6 +87,8 @@ pub struct Planned {
     pub weights: Image,
     /// What was planned.
     pub report: Report,
+    /// The levels of each of the program's kernels, if [`Options::keep_levels`] asks for them.
+    pub levels: Vec<Levels>,
 }
 
 /// The levels of one kernel call, for dumps and tests.
@@ -103,8 +107,8 @@ pub struct Levels {
 /// # Errors
 /// If a node cannot be lowered (the message names it), or a symbol is bound by no input.
 pub fn plan(module: &Module, f: &Function, target: &Target, options: &Options) -> Result<Planned> {
-    let mut p = Planner::new(f, target);
-    p.ports(module, options)?;
+    let mut p = Planner::new(f, target, options);
+    p.ports(module)?;
     let clusters = fusion::fuse(f);
     p.placement = placement::place(f, &clusters, &|v| p.fetched.contains_key(&v));
     for (i, cluster) in clusters.iter().enumerate() {
@@ -112,7 +116,7 @@ pub fn plan(module: &Module, f: &Function, target: &Target, options: &Options) -
             .with_context(|| CannotCompile { nodes: cluster.nodes.clone(), place: p.describe(cluster) })?;
     }
     p.results()?;
-    p.finish(options)
+    p.finish()
 }
 
 /// The three levels of a cluster's kernel under the target's schedule.
@@ -150,10 +154,13 @@ fn lanes(target: &Target) -> Lanes {
 struct Planner<'a> {
     f: &'a Function,
     target: &'a Target,
+    options: &'a Options,
     symbols: Vec<(Symbol, SymbolBounds)>,
     inputs: Vec<Port>,
     outputs: Vec<Port>,
     kernels: Vec<Kernel>,
+    /// What `kernels` were made from, if it is kept.
+    levels: Vec<Levels>,
     /// Kernels by what they were made from.
     known: HashMap<String, usize>,
     calls: Vec<Call>,
@@ -180,14 +187,16 @@ enum Operand {
 }
 
 impl<'a> Planner<'a> {
-    fn new(f: &'a Function, target: &'a Target) -> Planner<'a> {
+    fn new(f: &'a Function, target: &'a Target, options: &'a Options) -> Planner<'a> {
         Planner {
             f,
             target,
+            options,
             symbols: vec![],
             inputs: vec![],
             outputs: vec![],
             kernels: vec![],
+            levels: vec![],
             known: HashMap::new(),
             calls: vec![],
             reports: vec![],
@@ -198,7 +207,7 @@ impl<'a> Planner<'a> {
     }
 
     /// Inputs, outputs, and the symbols that the inputs bind.
-    fn ports(&mut self, module: &Module, options: &Options) -> Result<()> {
+    fn ports(&mut self, module: &Module) -> Result<()> {
         for p in &self.f.params {
             if p.kind == ParamKind::Variable {
                 bail!("variable `{}` is still a parameter: freeze it, or compile a stateful entry", p.name);
@@ -214,7 +223,7 @@ impl<'a> Planner<'a> {
             }
             self.inputs.push(Port { name: p.name.clone(), dtype: ty.dtype, shape: ty.shape.clone() });
         }
-        if options.free_symbols {
+        if self.options.free_symbols {
             for s in mentioned(self.f) {
                 if !self.symbols.iter().any(|k| k.0 == s) {
                     let bounds = module.symbols.get(&s).copied().unwrap_or(SymbolBounds { min: 0, max: None });
@@ -322,11 +331,15 @@ impl<'a> Planner<'a> {
         let scheduled = tile::apply(nest, schedule, Caps { fma: self.target.fma })?;
         let machine = machine::lower(&scheduled, &lanes(self.target))?;
         // Each level checks the one above; a violation is a bug of the compiler, so release builds save the time.
-        if cfg!(debug_assertions) {
+        if cfg!(debug_assertions) || self.options.keep_levels {
             for k in [&nest.kernel, &scheduled, &machine] {
                 kiln_ir::loops::verify::verify(k, None)
                     .with_context(|| format!("the {:?} level under `{schedule}`", k.level))?;
             }
+        }
+        if self.options.keep_levels {
+            let machine = machine.clone();
+            self.levels.push(Levels { nest: nest.kernel.clone(), scheduled, machine });
         }
         self.kernels.push(machine);
         self.known.insert(key, self.kernels.len() - 1);
@@ -368,7 +381,7 @@ impl<'a> Planner<'a> {
         v
     }
 
-    fn finish(self, options: &Options) -> Result<Planned> {
+    fn finish(self) -> Result<Planned> {
         // Lifetimes of the values that live in the workspace.
         let mut spans: Vec<(Value, usize, usize)> = vec![];
         let mut span_of: HashMap<Value, usize> = HashMap::new();
@@ -423,13 +436,13 @@ impl<'a> Planner<'a> {
             naive: memory.naive,
             weights: self.weights.used() as u64,
         };
-        let (embedded, weights) = if options.embed_weights {
+        let (embedded, weights) = if self.options.embed_weights {
             (Weights::Embedded(Arc::new(self.weights.bytes()?)), Image::default())
         } else {
             (Weights::Argument, self.weights)
         };
         let program = Program {
-            prefix: options.prefix.clone(),
+            prefix: self.options.prefix.clone(),
             kernels: self.kernels,
             symbols: self.symbols,
             inputs: self.inputs,
@@ -439,7 +452,7 @@ impl<'a> Planner<'a> {
             steps,
             data: vec![],
         };
-        Ok(Planned { program, weights, report })
+        Ok(Planned { program, weights, report, levels: self.levels })
     }
 }
 
