@@ -81,7 +81,7 @@ pub fn lower(f: &Function, cluster: &Cluster, walk: &Walk, layouts: &Layouts, na
         name: name.into(),
         level: Level::Nest,
         buffers: vec![],
-        symbols: cluster_symbols(f, cluster),
+        symbols: cluster_symbols(f, cluster, layouts),
         tasks: Dim::from(1),
         threads: 1,
         body: Default::default(),
@@ -108,8 +108,8 @@ pub fn lower(f: &Function, cluster: &Cluster, walk: &Walk, layouts: &Layouts, na
     Ok(Nest { kernel: e.b.finish(), inputs: e.inputs, loops: e.loops })
 }
 
-/// The symbols that the types and attributes of a cluster mention, in name order.
-fn cluster_symbols(f: &Function, cluster: &Cluster) -> Vec<Symbol> {
+/// The symbols that the types, layouts and attributes of a cluster mention, in name order.
+fn cluster_symbols(f: &Function, cluster: &Cluster, layouts: &Layouts) -> Vec<Symbol> {
     let mut found = std::collections::BTreeSet::new();
     let mut note = |d: &Dim| {
         d.for_each_symbol(&mut |s| {
@@ -120,12 +120,14 @@ fn cluster_symbols(f: &Function, cluster: &Cluster) -> Vec<Symbol> {
     // A copy of an input has no nodes.
     for &v in values.chain([&cluster.output]) {
         f.ty(v).shape.iter().for_each(&mut note);
+        // A part of a larger buffer is placed by the sizes of the other parts.
+        if let Some(l) = layouts.get(&v) {
+            l.dims().for_each(&mut note);
+        }
     }
     for &n in &cluster.nodes {
         for (_, a) in f.node(n).op.attrs().0 {
-            if let kiln_ir::Attr::Dims(d) = a {
-                d.iter().for_each(&mut note);
-            }
+            a.for_each_dim(&mut note);
         }
     }
     found.into_iter().collect()

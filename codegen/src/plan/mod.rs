@@ -11,7 +11,7 @@ use kiln_ir::graph::Def;
 use kiln_ir::loops::{Kernel, Layout};
 use kiln_ir::lower::{Lower, View};
 use kiln_ir::ops::constant::Const;
-use kiln_ir::{Atom, Dim, Function, Module, ParamKind, Symbol, SymbolBounds, Value};
+use kiln_ir::{Dim, Function, Module, NodeId, ParamKind, Symbol, SymbolBounds, Value};
 use kiln_passes::fusion::{self, Cluster, family};
 use kiln_passes::memplan::{self, Request};
 
@@ -53,12 +53,30 @@ pub struct CallReport {
 }
 
 /// Settings of the plan.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Options {
     /// Prefix of exported symbols.
     pub prefix: String,
     /// Whether the weights go into the object.
     pub embed_weights: bool,
+    /// Whether the caller gives the values of symbols that no input's shape binds; otherwise they are an error.
+    pub free_symbols: bool,
+    /// Whether the plan keeps every level of its kernels, verified, for the loop interpreter.
+    pub keep_levels: bool,
+}
+
+/// A cluster cannot be compiled; the error's source says why.
+#[derive(Debug, Clone, PartialEq)]
+pub struct CannotCompile {
+    /// The cluster's nodes.
+    pub nodes: Vec<NodeId>,
+    place: String,
+}
+
+impl std::fmt::Display for CannotCompile {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.place)
+    }
 }
 
 /// A program with its weights and its report.
@@ -69,6 +87,8 @@ pub struct Planned {
     pub weights: Image,
     /// What was planned.
     pub report: Report,
+    /// The levels of each of the program's kernels, if [`Options::keep_levels`] asks for them.
+    pub levels: Vec<Levels>,
 }
 
 /// The levels of one kernel call, for dumps and tests.
@@ -87,15 +107,16 @@ pub struct Levels {
 /// # Errors
 /// If a node cannot be lowered (the message names it), or a symbol is bound by no input.
 pub fn plan(module: &Module, f: &Function, target: &Target, options: &Options) -> Result<Planned> {
-    let mut p = Planner::new(f, target);
+    let mut p = Planner::new(f, target, options);
     p.ports(module)?;
     let clusters = fusion::fuse(f);
     p.placement = placement::place(f, &clusters, &|v| p.fetched.contains_key(&v));
     for (i, cluster) in clusters.iter().enumerate() {
-        p.cluster(i, cluster).with_context(|| p.describe(cluster))?;
+        p.cluster(i, cluster)
+            .with_context(|| CannotCompile { nodes: cluster.nodes.clone(), place: p.describe(cluster) })?;
     }
     p.results()?;
-    p.finish(options)
+    p.finish()
 }
 
 /// The three levels of a cluster's kernel under the target's schedule.
@@ -113,6 +134,19 @@ pub fn levels(f: &Function, cluster: &Cluster, target: &Target, layouts: &Layout
     Ok(Levels { nest: nest.kernel, scheduled, machine })
 }
 
+/// The symbols in a function's types and attributes.
+fn mentioned(f: &Function) -> std::collections::BTreeSet<Symbol> {
+    let mut found = std::collections::BTreeSet::new();
+    let mut note = |d: &Dim| {
+        d.for_each_symbol(&mut |s| {
+            found.insert(s.clone());
+        });
+    };
+    (0..f.value_count()).for_each(|v| f.ty(Value(v as u32)).shape.iter().for_each(&mut note));
+    f.nodes().flat_map(|(_, n)| n.op.attrs().0).for_each(|(_, a)| a.for_each_dim(&mut note));
+    found
+}
+
 fn lanes(target: &Target) -> Lanes {
     Lanes { vector_bytes: target.vector_bytes, full_only: target.full_vectors_only }
 }
@@ -120,10 +154,13 @@ fn lanes(target: &Target) -> Lanes {
 struct Planner<'a> {
     f: &'a Function,
     target: &'a Target,
+    options: &'a Options,
     symbols: Vec<(Symbol, SymbolBounds)>,
     inputs: Vec<Port>,
     outputs: Vec<Port>,
     kernels: Vec<Kernel>,
+    /// What `kernels` were made from, if it is kept.
+    levels: Vec<Levels>,
     /// Kernels by what they were made from.
     known: HashMap<String, usize>,
     calls: Vec<Call>,
@@ -150,14 +187,16 @@ enum Operand {
 }
 
 impl<'a> Planner<'a> {
-    fn new(f: &'a Function, target: &'a Target) -> Planner<'a> {
+    fn new(f: &'a Function, target: &'a Target, options: &'a Options) -> Planner<'a> {
         Planner {
             f,
             target,
+            options,
             symbols: vec![],
             inputs: vec![],
             outputs: vec![],
             kernels: vec![],
+            levels: vec![],
             known: HashMap::new(),
             calls: vec![],
             reports: vec![],
@@ -175,8 +214,7 @@ impl<'a> Planner<'a> {
             }
             let ty = self.f.ty(p.value);
             for d in &ty.shape {
-                if let [(atoms, 1)] = &d.terms()[..]
-                    && let [Atom::Sym(s)] = &atoms[..]
+                if let Some(s) = d.as_symbol()
                     && !self.symbols.iter().any(|k| k.0 == *s)
                 {
                     let bounds = module.symbols.get(s).copied().unwrap_or(SymbolBounds { min: 0, max: None });
@@ -184,6 +222,14 @@ impl<'a> Planner<'a> {
                 }
             }
             self.inputs.push(Port { name: p.name.clone(), dtype: ty.dtype, shape: ty.shape.clone() });
+        }
+        if self.options.free_symbols {
+            for s in mentioned(self.f) {
+                if !self.symbols.iter().any(|k| k.0 == s) {
+                    let bounds = module.symbols.get(&s).copied().unwrap_or(SymbolBounds { min: 0, max: None });
+                    self.symbols.push((s, bounds));
+                }
+            }
         }
         for (i, r) in self.f.results.iter().enumerate() {
             let ty = self.f.ty(r.value);
@@ -285,11 +331,15 @@ impl<'a> Planner<'a> {
         let scheduled = tile::apply(nest, schedule, Caps { fma: self.target.fma })?;
         let machine = machine::lower(&scheduled, &lanes(self.target))?;
         // Each level checks the one above; a violation is a bug of the compiler, so release builds save the time.
-        if cfg!(debug_assertions) {
+        if cfg!(debug_assertions) || self.options.keep_levels {
             for k in [&nest.kernel, &scheduled, &machine] {
                 kiln_ir::loops::verify::verify(k, None)
                     .with_context(|| format!("the {:?} level under `{schedule}`", k.level))?;
             }
+        }
+        if self.options.keep_levels {
+            let machine = machine.clone();
+            self.levels.push(Levels { nest: nest.kernel.clone(), scheduled, machine });
         }
         self.kernels.push(machine);
         self.known.insert(key, self.kernels.len() - 1);
@@ -331,7 +381,7 @@ impl<'a> Planner<'a> {
         v
     }
 
-    fn finish(self, options: &Options) -> Result<Planned> {
+    fn finish(self) -> Result<Planned> {
         // Lifetimes of the values that live in the workspace.
         let mut spans: Vec<(Value, usize, usize)> = vec![];
         let mut span_of: HashMap<Value, usize> = HashMap::new();
@@ -386,13 +436,13 @@ impl<'a> Planner<'a> {
             naive: memory.naive,
             weights: self.weights.used() as u64,
         };
-        let (embedded, weights) = if options.embed_weights {
+        let (embedded, weights) = if self.options.embed_weights {
             (Weights::Embedded(Arc::new(self.weights.bytes()?)), Image::default())
         } else {
             (Weights::Argument, self.weights)
         };
         let program = Program {
-            prefix: options.prefix.clone(),
+            prefix: self.options.prefix.clone(),
             kernels: self.kernels,
             symbols: self.symbols,
             inputs: self.inputs,
@@ -402,7 +452,7 @@ impl<'a> Planner<'a> {
             steps,
             data: vec![],
         };
-        Ok(Planned { program, weights, report })
+        Ok(Planned { program, weights, report, levels: self.levels })
     }
 }
 
