@@ -45,17 +45,24 @@ struct Facts {
     code_bytes: usize,
     weight_bytes: u64,
     workspace_bytes: usize,
+    /// If no buffers shared memory.
+    workspace_naive_bytes: Option<u64>,
+    /// The largest set of buffers that are alive together.
+    workspace_bound_bytes: Option<u64>,
+    /// Calls that write over an operand.
+    in_place: usize,
     peak_rss_mb: Option<f64>,
     #[serde(flatten)]
     bench: Option<Bench>,
 }
 
+/// Times of a number of runs.
 #[derive(serde::Serialize)]
-struct Bench {
-    min_ms: f64,
-    median_ms: f64,
-    max_ms: f64,
-    runs: usize,
+pub(super) struct Bench {
+    pub min_ms: f64,
+    pub median_ms: f64,
+    pub max_ms: f64,
+    pub runs: usize,
 }
 
 /// Imports a model for the shapes of the arrays given; also the inputs, in its order.
@@ -125,6 +132,9 @@ pub fn main(args: &Args) -> Result<()> {
         code_bytes: executable.code_bytes(),
         weight_bytes: executable.report().weights,
         workspace_bytes: executable.workspace_bytes(),
+        workspace_naive_bytes: executable.size(&executable.report().naive),
+        workspace_bound_bytes: executable.size(&executable.report().bound),
+        in_place: executable.report().in_place,
         peak_rss_mb: kiln_rt::cpu::peak_rss_bytes().map(|b| b as f64 / 1e6),
         bench,
     };
@@ -145,12 +155,20 @@ pub fn main(args: &Args) -> Result<()> {
         t.plan.as_secs_f64(),
         t.code.as_secs_f64()
     );
+    let megabytes = |n: Option<u64>| n.map_or("unknown".into(), |n| format!("{:.2} MB", n as f64 / 1e6));
     println!(
-        "{} kernels, {} KiB code, {:.1} MB weights, {:.2} MB workspace, peak memory {} MB",
+        "workspace {} (lower bound {}, without sharing {}), {} of {} calls in place",
+        megabytes(Some(facts.workspace_bytes as u64)),
+        megabytes(facts.workspace_bound_bytes),
+        megabytes(facts.workspace_naive_bytes),
+        facts.in_place,
+        facts.kernels
+    );
+    println!(
+        "{} kernels, {} KiB code, {:.1} MB weights, peak memory {} MB",
         facts.kernels,
         facts.code_bytes / 1024,
         facts.weight_bytes as f64 / 1e6,
-        facts.workspace_bytes as f64 / 1e6,
         facts.peak_rss_mb.map_or("unknown".into(), |m| format!("{m:.0}"))
     );
     if let Some(b) = &facts.bench {
@@ -163,7 +181,7 @@ pub fn main(args: &Args) -> Result<()> {
 }
 
 /// Times a function: `spec` is a number of runs, or a time (`2.5s`, `300ms`) to fill with 5 to 300 runs.
-fn bench(spec: &str, mut run: impl FnMut() -> Result<()>) -> Result<Bench> {
+pub(super) fn bench(spec: &str, mut run: impl FnMut() -> Result<()>) -> Result<Bench> {
     let budget = spec
         .strip_suffix("ms")
         .map(|n| n.parse::<f64>().map(|n| n / 1e3))
