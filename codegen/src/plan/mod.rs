@@ -1,5 +1,7 @@
 //! From an optimized function to a [`Program`]: clusters lowered and scheduled, weights laid out, memory planned.
 
+mod in_place;
+mod pack;
 mod placement;
 
 use std::collections::HashMap;
@@ -31,6 +33,10 @@ pub struct Report {
     pub workspace: Dim,
     /// Bytes of the arena if nothing shared memory.
     pub naive: Dim,
+    /// Bytes of the largest set of buffers that are alive together, which no arena undercuts.
+    pub bound: Dim,
+    /// Kernel calls that write their result over an operand.
+    pub in_place: usize,
     /// Bytes of the weights.
     pub weights: u64,
 }
@@ -96,6 +102,7 @@ pub fn plan(module: &Module, f: &Function, target: &Target, options: &Options) -
     p.ports(module)?;
     let clusters = fusion::fuse(f);
     p.placement = placement::place(f, &clusters, &|v| p.fetched.contains_key(&v));
+    p.last_use = p.last_uses(&clusters);
     for (i, cluster) in clusters.iter().enumerate() {
         p.cluster(i, cluster).with_context(|| p.describe(cluster))?;
     }
@@ -139,6 +146,10 @@ struct Planner<'a> {
     weights: Vec<u8>,
     placed_weights: HashMap<(Value, Option<Layout>), u64>,
     placement: Placement,
+    /// The last cluster that touches a buffer, by the value that it belongs to.
+    last_use: HashMap<Value, usize>,
+    /// Kernel calls that write their result over an operand.
+    in_place: usize,
     /// The output that holds a value.
     fetched: HashMap<Value, usize>,
 }
@@ -175,6 +186,8 @@ impl<'a> Planner<'a> {
             weights: vec![],
             placed_weights: HashMap::new(),
             placement: Placement::default(),
+            last_use: HashMap::new(),
+            in_place: 0,
             fetched: HashMap::new(),
         }
     }
@@ -239,7 +252,7 @@ impl<'a> Planner<'a> {
         if self.placement.border_only[i] {
             return self.border(c, out);
         }
-        self.call(c, out)
+        self.call(Some(i), c, out)
     }
 
     /// The border of a padding whose operand is in place.
@@ -261,7 +274,8 @@ impl<'a> Planner<'a> {
         Ok(())
     }
 
-    fn call(&mut self, c: &Cluster, out: Operand) -> Result<()> {
+    /// The kernel call of a cluster; `at` is its number, none for a copy at the end.
+    fn call(&mut self, at: Option<usize>, c: &Cluster, out: Operand) -> Result<()> {
         let f = self.f;
         let choice = choose::choose(f, c, self.target);
         let mut layouts: Layouts = choice.packed.iter().cloned().collect();
@@ -271,8 +285,18 @@ impl<'a> Planner<'a> {
             }
         }
         let name = format!("k{}", self.kernels.len());
-        let nest = lower(f, c, &choice.walk, &layouts, &name)?;
+        let mut nest = lower(f, c, &choice.walk, &layouts, &name)?;
         let schedule = choose::schedule(&choice, &nest, self.target);
+        if let (Some(at), Operand::Value(_)) = (at, &out)
+            && let Some(operand) = self.overwritten(at, c, &nest, &schedule)
+        {
+            let root = self.root(nest.inputs[operand]);
+            let last = self.last_use.get(&c.output).copied().unwrap_or(at);
+            self.last_use.insert(root, last);
+            self.placement.parent.insert(c.output, root);
+            self.in_place += 1;
+            nest = in_place::overwrite(nest, operand);
+        }
         let kernel = self.kernel(&nest, &schedule)?;
         let mut buffers = vec![];
         for &v in &nest.inputs {
@@ -284,6 +308,39 @@ impl<'a> Planner<'a> {
         buffers.push(out);
         self.push_call(c, kernel, buffers, &nest, &schedule);
         Ok(())
+    }
+
+    /// The last cluster that touches the buffer of each value that has one.
+    fn last_uses(&self, clusters: &[Cluster]) -> HashMap<Value, usize> {
+        let mut last = HashMap::new();
+        for (i, c) in clusters.iter().enumerate().filter(|p| !self.placement.done[p.0]) {
+            for &v in c.inputs.iter().chain([&c.output]) {
+                last.insert(self.root(v), i);
+            }
+        }
+        last
+    }
+
+    /// The input of a nest that its result may be written over: a value of the workspace that dies in this call and fills
+    /// its buffer, and that no other input shares memory with.
+    fn overwritten(&self, at: usize, c: &Cluster, nest: &Nest, schedule: &Schedule) -> Option<usize> {
+        let f = self.f;
+        let own_buffer =
+            |v: Value| !self.placement.layouts.contains_key(&v) && !self.fetched.contains_key(&self.root(v));
+        if self.root(c.output) != c.output || !own_buffer(c.output) {
+            return None;
+        }
+        (0..nest.inputs.len()).find(|&i| {
+            let v = nest.inputs[i];
+            let root = self.root(v);
+            let computed = f.def_node(root).is_some_and(|n| n.op.is::<Const>().is_none());
+            computed
+                && own_buffer(v)
+                && f.ty(root).elements() == f.ty(v).elements()
+                && self.last_use.get(&root) == Some(&at)
+                && nest.inputs.iter().filter(|&&w| self.root(w) == root).count() == 1
+                && in_place::may_overwrite(nest, i, schedule)
+        })
     }
 
     /// The kernel of a nest under a schedule; equal ones are shared.
@@ -336,7 +393,7 @@ impl<'a> Planner<'a> {
         let at = self.weights.len() as u64;
         match layout {
             None => self.weights.extend_from_slice(t.bytes()),
-            Some(l) => pack(t, l, &mut self.weights)?,
+            Some(l) => pack::pack(t, l, &mut self.weights)?,
         }
         self.placed_weights.insert(key, at);
         Ok(at)
@@ -351,7 +408,7 @@ impl<'a> Planner<'a> {
             }
             let inputs = if fusion::is_immediate(self.f, r.value) { vec![] } else { vec![r.value] };
             let copy = Cluster { nodes: vec![], output: r.value, inputs };
-            self.call(&copy, Operand::Output(i)).with_context(|| format!("copying the output `{}`", r.name))?;
+            self.call(None, &copy, Operand::Output(i)).with_context(|| format!("copying the output `{}`", r.name))?;
         }
         Ok(())
     }
@@ -416,6 +473,8 @@ impl<'a> Planner<'a> {
             calls: self.reports,
             workspace: memory.total.clone(),
             naive: memory.naive,
+            bound: memory.bound,
+            in_place: self.in_place,
             weights: self.weights.len() as u64,
         };
         self.weights.resize(self.weights.len().next_multiple_of(WEIGHT_ALIGN), 0);
@@ -453,45 +512,4 @@ fn product_flops(f: &Function, c: &Cluster) -> Dim {
         }
     }
     Dim::from(0)
-}
-
-/// Appends a constant in a packed layout; elements that the layout adds are zero.
-fn pack(t: &Tensor, layout: &Layout, out: &mut Vec<u8>) -> Result<()> {
-    let size = t.dtype().size();
-    let Some(total) = layout.size.as_const().and_then(|n| usize::try_from(n).ok()) else {
-        bail!("a packed constant has a symbolic size");
-    };
-    let base = out.len();
-    out.resize(base + total * size, 0);
-    let shape = t.shape();
-    let bytes = t.bytes();
-    let Some((&inner, outer)) = shape.split_last() else { bail!("a packed constant has no axes") };
-    let rows: usize = outer.iter().product();
-    let mut index = vec![0i64; shape.len()];
-    let last = shape.len() - 1;
-    // Offsets along the last axis are the same for every row: computed once.
-    let none = |_: &Symbol| None;
-    let mut along = Vec::with_capacity(inner);
-    for i in 0..inner {
-        index[last] = i as i64;
-        along.push(layout.offset(&index, &none).unwrap_or(0));
-    }
-    index[last] = 0;
-    let origin = along.first().copied().unwrap_or(0);
-    for row in 0..rows {
-        let Some(at) = layout.offset(&index, &none) else { bail!("a packed constant's layout is symbolic") };
-        for (i, &o) in along.iter().enumerate() {
-            let to = base + (at - origin + o) as usize * size;
-            let from = (row * inner + i) * size;
-            out[to..to + size].copy_from_slice(&bytes[from..from + size]);
-        }
-        for axis in (0..last).rev() {
-            index[axis] += 1;
-            if index[axis] < shape[axis] as i64 {
-                break;
-            }
-            index[axis] = 0;
-        }
-    }
-    Ok(())
 }
