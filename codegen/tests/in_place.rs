@@ -18,7 +18,7 @@ fn target() -> Target {
         fma: true,
         l1: 32 << 10,
         l2: 512 << 10,
-        call_tiles: false,
+        tiles: vec![],
     }
 }
 
@@ -34,7 +34,7 @@ fn planned(body: &str) -> Planned {
     );
     let mut module = text::parse(&source).expect("the text parses");
     module.entries = vec![0];
-    let options = Options { prefix: "t".into(), embed_weights: false, keep_levels: true };
+    let options = Options { prefix: "t".into(), keep_levels: true, ..Options::default() };
     plan(&module, &module.funcs[0], &target(), &options).expect("a plan")
 }
 

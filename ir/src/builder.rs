@@ -2,17 +2,20 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use anyhow::{Context, Result, anyhow};
 
-use crate::graph::{Function, Loc, ParamKind, TensorType, Value};
+use crate::graph::{Def, Function, Loc, ParamKind, SymbolBounds, TensorType, Value};
 use crate::op::{DimTensor, Effect, Op};
 use crate::ops::constant::Const;
 use crate::ops::pointwise::{Binary, Cast, Compare, Select, Unary};
+use crate::ops::shape::from_data::DimsFromData;
+use crate::ops::shape::join::Concat;
 use crate::ops::shape::{Broadcast, Reshape, Transpose};
 use crate::scalar::{BinaryOp, CompareOp, UnaryOp};
 use crate::tensor::Tensor;
-use crate::{DType, Dim};
+use crate::{DType, Dim, Symbol};
 
 /// Integer tensors of at most this many elements are tracked as symbolic dims, and constants of at most this many
 /// elements are folded while building; larger ones are left to the fold pass.
@@ -25,6 +28,15 @@ pub struct Builder {
     pub func: Function,
     /// Origin given to the nodes that are built.
     pub loc: Loc,
+    /// Whether a size that is computed at run time becomes a symbol ([`Builder::bind_dims`]). Without it an import rule
+    /// that needs such a size reports [`crate::tf::NeedsConstant`].
+    pub sizes_from_data: bool,
+    /// Whether assertions and prints are built. Code that is compiled ahead of time has no host to run them on.
+    pub checks: bool,
+    /// Symbols made by [`Builder::fresh_dim`]; whoever puts the function into a module declares them there.
+    pub symbols: Vec<(Symbol, SymbolBounds)>,
+    /// Numbers fresh symbols; builders of one module share it.
+    fresh: Arc<AtomicUsize>,
     dims: HashMap<Value, DimTensor>,
     consts: HashMap<Value, Tensor>,
 }
@@ -33,6 +45,67 @@ impl Builder {
     /// A builder of a new function.
     pub fn new(name: &str) -> Builder {
         Builder { func: Function::new(name), ..Builder::default() }
+    }
+
+    /// A builder of another function of the same module: its fresh symbols differ from those of this one.
+    pub fn sibling(&self, name: &str) -> Builder {
+        let fresh = self.fresh.clone();
+        Builder { sizes_from_data: self.sizes_from_data, checks: self.checks, fresh, ..Builder::new(name) }
+    }
+
+    /// A new symbol for a size that is known only at run time, as the result size of an op that depends on data. It is
+    /// bound by the first value whose type holds it alone as a dimension.
+    pub fn fresh_dim(&mut self, hint: &str) -> Dim {
+        let name = format!("{hint}_{}", self.fresh.fetch_add(1, Ordering::Relaxed));
+        self.symbols.push((Symbol::new(&name), SymbolBounds { min: 0, max: None }));
+        Dim::sym(&name)
+    }
+
+    /// The elements of a scalar or vector of integers as symbolic integers. Those that depend on data are bound to fresh
+    /// symbols where the program computes them; they must not be negative.
+    ///
+    /// # Errors
+    /// If the value is no such scalar or vector, or its length is not known.
+    pub fn bind_dims(&mut self, v: Value) -> Result<Vec<Dim>> {
+        if let Some(d) = self.dims.get(&v) {
+            return Ok(d.elems.clone());
+        }
+        if let Some(ints) = self.consts.get(&v).and_then(Tensor::to_i64s) {
+            return Ok(ints.into_iter().map(Dim::from).collect());
+        }
+        let ty = self.func.ty(v).clone();
+        let len = ty.static_shape().filter(|s| s.len() <= 1).map(|s| s.iter().product::<usize>());
+        let len = len.ok_or_else(|| anyhow!("{ty} is computed at run time and holds no vector of sizes"))?;
+        // Parts that are known stay known: a shape is often packed from constants and one computed size.
+        if let Some(node) = self.func.def_node(v) {
+            if node.op.is::<Concat>().is_some() {
+                let parts = node.inputs.clone();
+                return Ok(parts.into_iter().map(|p| self.bind_dims(p)).collect::<Result<Vec<_>>>()?.concat());
+            }
+            if node.op.is::<Reshape>().is_some() && self.func.ty(node.inputs[0]).rank() <= 1 {
+                let x = node.inputs[0];
+                return self.bind_dims(x);
+            }
+        }
+        let dims: Vec<Dim> = (0..len).map(|_| self.fresh_dim("n")).collect();
+        self.push(DimsFromData { dims: dims.clone() }, &[v])?;
+        self.dims.insert(v, DimTensor { shape: vec![len; ty.rank()], elems: dims.clone() });
+        Ok(dims)
+    }
+
+    /// The parameters that a value is computed from.
+    pub fn params_behind(&self, v: Value) -> Vec<String> {
+        let (mut seen, mut queue, mut found) = (std::collections::HashSet::new(), vec![v], vec![]);
+        while let Some(v) = queue.pop() {
+            if !seen.insert(v) {
+                continue;
+            }
+            match self.func.def(v) {
+                Def::Param(i) => found.extend(self.func.params.get(i as usize).map(|p| p.name.clone())),
+                Def::Node(n, _) => queue.extend(&self.func.node(n).inputs),
+            }
+        }
+        found
     }
 
     /// Adds a parameter.

@@ -61,6 +61,22 @@ pub struct TfCx<'a> {
     pub inputs: &'a [Value],
 }
 
+/// An operand decides the type of a result and is computed at run time.
+///
+/// Where the inputs that it is computed from are at hand (a JIT), the model can be compiled for their values.
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+#[error("operand {operand} must be known when the model is compiled; it is computed at run time{}", from(.params))]
+pub struct NeedsConstant {
+    /// Which operand.
+    pub operand: usize,
+    /// The parameters of the function from which it is computed.
+    pub params: Vec<String>,
+}
+
+fn from(params: &[String]) -> String {
+    if params.is_empty() { String::new() } else { format!(", from `{}`", params.join("`, `")) }
+}
+
 macro_rules! attr_getters {
     ($($(#[$meta:meta])* $get:ident: $variant:ident => $t:ty, $what:literal;)*) => {
         impl TfCx<'_> { $(
@@ -146,10 +162,10 @@ impl TfCx<'_> {
     /// The value of an operand that must be a constant.
     ///
     /// # Errors
-    /// If it is not one.
+    /// [`NeedsConstant`] if it is not one.
     pub fn const_input(&self, i: usize) -> Result<Tensor> {
         let v = self.input(i)?;
-        self.b.as_const(v).cloned().ok_or_else(|| anyhow!("operand {i} must be a constant; it is computed at run time"))
+        self.b.as_const(v).cloned().ok_or_else(|| self.needs_constant(i, v))
     }
 
     /// The integers of an operand that must be a constant (axes, paddings).
@@ -165,19 +181,27 @@ impl TfCx<'_> {
         self.const_input(i)?.to_i64s().ok_or_else(|| anyhow!("operand {i} must hold integers"))
     }
 
-    /// The elements of an operand that holds a shape or part of one, symbolic where a size is.
+    /// The elements of an operand that holds a shape or part of one, symbolic where a size is; also where it is computed
+    /// at run time, if the builder takes sizes from data.
     ///
     /// # Errors
-    /// If the elements depend on data.
-    pub fn dims_input(&self, i: usize) -> Result<Vec<Dim>> {
+    /// [`NeedsConstant`] if the elements depend on data and the builder does not.
+    pub fn dims_input(&mut self, i: usize) -> Result<Vec<Dim>> {
         let v = self.input(i)?;
+        if self.b.sizes_from_data {
+            return self.b.bind_dims(v);
+        }
         if let Some(d) = self.b.as_dims(v) {
             return Ok(d.elems.clone());
         }
         if let Some(ints) = self.b.as_const(v).and_then(Tensor::to_i64s) {
             return Ok(ints.into_iter().map(Dim::from).collect());
         }
-        bail!("operand {i} holds a shape that depends on data")
+        Err(self.needs_constant(i, v))
+    }
+
+    fn needs_constant(&self, operand: usize, v: Value) -> anyhow::Error {
+        NeedsConstant { operand, params: self.b.params_behind(v) }.into()
     }
 
     /// Axes from an operand or attribute: negative ones count from the end; duplicates are refused.

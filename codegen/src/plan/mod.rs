@@ -1,8 +1,8 @@
 //! From an optimized function to a [`Program`]: clusters lowered and scheduled, weights laid out, memory planned.
 
 mod in_place;
-mod pack;
 mod placement;
+mod weights;
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -12,7 +12,7 @@ use kiln_ir::graph::Def;
 use kiln_ir::loops::{Kernel, Layout};
 use kiln_ir::lower::{Lower, View};
 use kiln_ir::ops::constant::Const;
-use kiln_ir::{Atom, Dim, Function, Module, ParamKind, Symbol, SymbolBounds, Tensor, Value};
+use kiln_ir::{Dim, Function, Module, NodeId, ParamKind, Symbol, SymbolBounds, Value};
 use kiln_passes::fusion::{self, Cluster, family};
 use kiln_passes::memplan::{self, Request};
 
@@ -23,6 +23,7 @@ use crate::program::{Place, Port, Program, Step, Weights};
 use crate::schedule::{Schedule, choose, tile};
 use crate::target::Target;
 use placement::Placement;
+pub use weights::Image;
 
 /// What was planned, for reports: one entry a kernel call, and the memory figures.
 #[derive(Clone, Debug)]
@@ -63,16 +64,32 @@ pub struct Options {
     pub prefix: String,
     /// Whether the weights go into the object.
     pub embed_weights: bool,
+    /// Whether the caller gives the values of symbols that no input's shape binds; otherwise they are an error.
+    pub free_symbols: bool,
     /// Whether the plan keeps every level of its kernels, verified, for the loop interpreter.
     pub keep_levels: bool,
+}
+
+/// A cluster cannot be compiled; the error's source says why.
+#[derive(Debug, Clone, PartialEq)]
+pub struct CannotCompile {
+    /// The cluster's nodes.
+    pub nodes: Vec<NodeId>,
+    place: String,
+}
+
+impl std::fmt::Display for CannotCompile {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.place)
+    }
 }
 
 /// A program with its weights and its report.
 pub struct Planned {
     /// The program.
     pub program: Program,
-    /// The weights, for those who pass them as an argument. Shared with the program if it embeds them.
-    pub weights: Arc<Vec<u8>>,
+    /// The weights, for those who pass them as an argument; none if the program embeds them.
+    pub weights: Image,
     /// What was planned.
     pub report: Report,
     /// The levels of each of the program's kernels, if [`Options::keep_levels`] asks for them.
@@ -90,9 +107,6 @@ pub struct Levels {
     pub machine: Kernel,
 }
 
-/// Alignment of each constant in the weights, in bytes.
-const WEIGHT_ALIGN: usize = 64;
-
 /// Plans a function. Its composite ops must be expanded and its constants folded.
 ///
 /// # Errors
@@ -104,7 +118,8 @@ pub fn plan(module: &Module, f: &Function, target: &Target, options: &Options) -
     p.placement = placement::place(f, &clusters, &|v| p.fetched.contains_key(&v));
     p.last_use = p.last_uses(&clusters);
     for (i, cluster) in clusters.iter().enumerate() {
-        p.cluster(i, cluster).with_context(|| p.describe(cluster))?;
+        p.cluster(i, cluster)
+            .with_context(|| CannotCompile { nodes: cluster.nodes.clone(), place: p.describe(cluster) })?;
     }
     p.results()?;
     p.finish()
@@ -125,6 +140,19 @@ pub fn levels(f: &Function, cluster: &Cluster, target: &Target, layouts: &Layout
     Ok(Levels { nest: nest.kernel, scheduled, machine })
 }
 
+/// The symbols in a function's types and attributes.
+fn mentioned(f: &Function) -> std::collections::BTreeSet<Symbol> {
+    let mut found = std::collections::BTreeSet::new();
+    let mut note = |d: &Dim| {
+        d.for_each_symbol(&mut |s| {
+            found.insert(s.clone());
+        });
+    };
+    (0..f.value_count()).for_each(|v| f.ty(Value(v as u32)).shape.iter().for_each(&mut note));
+    f.nodes().flat_map(|(_, n)| n.op.attrs().0).for_each(|(_, a)| a.for_each_dim(&mut note));
+    found
+}
+
 fn lanes(target: &Target) -> Lanes {
     Lanes { vector_bytes: target.vector_bytes, full_only: target.full_vectors_only }
 }
@@ -143,8 +171,7 @@ struct Planner<'a> {
     known: HashMap<String, usize>,
     calls: Vec<Call>,
     reports: Vec<CallReport>,
-    weights: Vec<u8>,
-    placed_weights: HashMap<(Value, Option<Layout>), u64>,
+    weights: Image,
     placement: Placement,
     /// The last cluster that touches a buffer, by the value that it belongs to.
     last_use: HashMap<Value, usize>,
@@ -183,8 +210,7 @@ impl<'a> Planner<'a> {
             known: HashMap::new(),
             calls: vec![],
             reports: vec![],
-            weights: vec![],
-            placed_weights: HashMap::new(),
+            weights: Image::default(),
             placement: Placement::default(),
             last_use: HashMap::new(),
             in_place: 0,
@@ -200,8 +226,7 @@ impl<'a> Planner<'a> {
             }
             let ty = self.f.ty(p.value);
             for d in &ty.shape {
-                if let [(atoms, 1)] = &d.terms()[..]
-                    && let [Atom::Sym(s)] = &atoms[..]
+                if let Some(s) = d.as_symbol()
                     && !self.symbols.iter().any(|k| k.0 == *s)
                 {
                     let bounds = module.symbols.get(s).copied().unwrap_or(SymbolBounds { min: 0, max: None });
@@ -209,6 +234,14 @@ impl<'a> Planner<'a> {
                 }
             }
             self.inputs.push(Port { name: p.name.clone(), dtype: ty.dtype, shape: ty.shape.clone() });
+        }
+        if self.options.free_symbols {
+            for s in mentioned(self.f) {
+                if !self.symbols.iter().any(|k| k.0 == s) {
+                    let bounds = module.symbols.get(&s).copied().unwrap_or(SymbolBounds { min: 0, max: None });
+                    self.symbols.push((s, bounds));
+                }
+            }
         }
         for (i, r) in self.f.results.iter().enumerate() {
             let ty = self.f.ty(r.value);
@@ -301,7 +334,7 @@ impl<'a> Planner<'a> {
         let mut buffers = vec![];
         for &v in &nest.inputs {
             buffers.push(match f.def_node(v).and_then(|n| n.op.is::<Const>()) {
-                Some(constant) => Operand::Weights(self.weight(v, &constant.value, layouts.get(&v))?),
+                Some(constant) => Operand::Weights(self.weights.place(v, &constant.value, layouts.get(&v))?),
                 None => Operand::Value(v),
             });
         }
@@ -383,22 +416,6 @@ impl<'a> Planner<'a> {
         self.calls.push(Call { kernel, buffers, symbols, tasks: k.tasks.clone() });
     }
 
-    /// The place of a constant in the weights, laid out as its kernel wants it.
-    fn weight(&mut self, v: Value, t: &Tensor, layout: Option<&Layout>) -> Result<u64> {
-        let key = (v, layout.cloned());
-        if let Some(&at) = self.placed_weights.get(&key) {
-            return Ok(at);
-        }
-        self.weights.resize(self.weights.len().next_multiple_of(WEIGHT_ALIGN), 0);
-        let at = self.weights.len() as u64;
-        match layout {
-            None => self.weights.extend_from_slice(t.bytes()),
-            Some(l) => pack::pack(t, l, &mut self.weights)?,
-        }
-        self.placed_weights.insert(key, at);
-        Ok(at)
-    }
-
     /// Results that no kernel wrote: parameters, constants, and values fetched twice are copied.
     fn results(&mut self) -> Result<()> {
         for (i, r) in self.f.results.iter().enumerate() {
@@ -420,7 +437,7 @@ impl<'a> Planner<'a> {
         v
     }
 
-    fn finish(mut self) -> Result<Planned> {
+    fn finish(self) -> Result<Planned> {
         // Lifetimes of the values that live in the workspace.
         let mut spans: Vec<(Value, usize, usize)> = vec![];
         let mut span_of: HashMap<Value, usize> = HashMap::new();
@@ -475,10 +492,13 @@ impl<'a> Planner<'a> {
             naive: memory.naive,
             bound: memory.bound,
             in_place: self.in_place,
-            weights: self.weights.len() as u64,
+            weights: self.weights.used() as u64,
         };
-        self.weights.resize(self.weights.len().next_multiple_of(WEIGHT_ALIGN), 0);
-        let weights = Arc::new(self.weights);
+        let (embedded, weights) = if self.options.embed_weights {
+            (Weights::Embedded(Arc::new(self.weights.bytes()?)), Image::default())
+        } else {
+            (Weights::Argument, self.weights)
+        };
         let program = Program {
             prefix: self.options.prefix.clone(),
             kernels: self.kernels,
@@ -486,7 +506,7 @@ impl<'a> Planner<'a> {
             inputs: self.inputs,
             outputs: self.outputs,
             workspace: memory.total,
-            weights: if self.options.embed_weights { Weights::Embedded(weights.clone()) } else { Weights::Argument },
+            weights: embedded,
             steps,
             data: vec![],
         };

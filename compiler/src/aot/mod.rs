@@ -107,7 +107,7 @@ pub struct Artifact {
 /// What the plan or the backend refuse; names that are equal as identifiers; arrays that do not fit the model.
 pub fn build(module: &Module, options: &Options, reference: Option<&Arrays>) -> Result<Artifact> {
     let embed = options.weights == WeightsMode::Embed;
-    let plan_options = plan::Options { prefix: options.prefix.clone(), embed_weights: embed, keep_levels: false };
+    let plan_options = plan::Options { prefix: options.prefix.clone(), embed_weights: embed, ..Default::default() };
     let planned = crate::pipeline::plan(module, &options.target, &plan_options)?;
     assemble(planned, options, reference)
 }
@@ -164,11 +164,11 @@ pub fn assemble(planned: Planned, options: &Options, reference: Option<&Arrays>)
     match options.weights {
         WeightsMode::Embed => {}
         WeightsMode::File => {
-            let body = Body::Weights { bytes: weights, layout_id };
+            let body = Body::Weights { bytes: weights.bytes()?, layout_id };
             files.push(File { name: format!("{}.weights", options.file), body });
         }
         WeightsMode::Caller => {
-            files.push(File { name: format!("{}.weights.bin", options.file), body: Body::Shared(weights) });
+            files.push(File { name: format!("{}.weights.bin", options.file), body: Body::Bytes(weights.bytes()?) });
         }
     }
     Ok(Artifact { kernels: program.kernels.len(), files, report })

@@ -232,16 +232,16 @@ fn values(shape: &[i64]) -> Result<Tensor> {
 fn measure(case: Case, how: &How) -> Result<Row> {
     let backend = how.code.backend()?;
     let at = || format!("{} {}", case.what, case.size);
-    let mut executable = pipeline::build(case.module, backend, &how.code.passes(), how.threads, &mut Times::default())
-        .with_context(at)?;
-    let calls = &executable.report().calls;
+    let passes = how.code.passes();
+    let mut executor =
+        pipeline::build(case.module, backend, &passes, how.threads, &mut Times::default()).with_context(at)?;
+    let calls = &executor.whole().context("the function is one segment")?.report().calls;
     // Sizes are numbers here; the kernel with the most operations is the one that the row is about.
     let flops: i64 = calls.iter().filter_map(|c| c.flops.as_const()).sum();
     let main = calls.iter().max_by_key(|c| c.flops.as_const()).context("the function has no kernel")?;
     let schedule = main.schedule.clone();
-    let mut call = executable.call(&case.inputs).with_context(at)?;
     let peak = peak::fma_f32_gflops();
-    let times = bench(&how.runs, || call.run()).with_context(at)?;
+    let times = executor.repeat(&case.inputs, |once| bench(&how.runs, once)).with_context(at)?;
     let gflops = flops as f64 / times.median_ms.max(1e-9) / 1e6;
     Ok(Row {
         what: case.what,

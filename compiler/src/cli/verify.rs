@@ -4,12 +4,12 @@ use std::collections::HashMap;
 use std::path::PathBuf;
 
 use anyhow::{Context, Result, bail};
-use kiln_codegen::plan;
 use kiln_ir::{NodeId, ParamKind, Tensor};
 
 use super::model::{CodeArgs, ModelArgs, pick};
 use super::run::import_for;
-use crate::jit::{Backend, Executable, PREFIX};
+use crate::executor::Executor;
+use crate::jit::Backend;
 use crate::npz;
 use crate::pipeline::{self, Times};
 
@@ -66,10 +66,8 @@ pub fn main(args: &Args) -> Result<()> {
     let mut results: Vec<Vec<Tensor>> = vec![];
     for &threads in &args.threads {
         let (code, passes) = (args.code.backend()?, args.code.passes());
-        let mut executable = pipeline::build(module.clone(), code, &passes, threads, &mut Times::default())?;
-        let mut call = executable.call(&given)?;
-        call.run()?;
-        results.push(call.outputs());
+        let mut executor = pipeline::build(module.clone(), code, &passes, threads, &mut Times::default())?;
+        results.push(executor.run(&given)?);
     }
     let equal_bits = results.windows(2).all(|w| w[0].iter().zip(&w[1]).all(|(a, b)| a.same_bits(b)));
     let compared = names.iter().zip(&results[0]).zip(&golden);
@@ -145,17 +143,11 @@ fn blame(args: &Args, arrays: &npz::Arrays) -> Result<String> {
         let v = f.node(id).outputs[0];
         f.add_result(&id.0.to_string(), ParamKind::Input, v);
     }
-    let backend = args.code.backend()?;
-    let target = backend.host_target()?;
-    let planned = pipeline::plan(&module, &target, &plan::Options { prefix: PREFIX.into(), ..Default::default() })?;
-    let code = backend.jit(&planned.program, &target, 1)?;
-    let mut executable = Executable::new(planned, code, 1)?;
-    let mut call = executable.call(&given)?;
-    call.run()?;
-    for (&id, got) in wanted.iter().zip(call.outputs()) {
+    let nodes: Vec<_> = wanted.iter().map(|&id| f.node(id).clone()).collect();
+    let mut executor = Executor::new(module, args.code.backend()?, 1, &mut Times::default())?;
+    for ((&id, n), got) in wanted.iter().zip(nodes).zip(executor.run(&given)?) {
         let c = compare("", &got, &reference[&id], BLAME);
         if !c.ok {
-            let n = module.funcs[entry].node(id);
             let what = c.problem.unwrap_or_else(|| format!("relative error {:.1e}", c.relative_error));
             let place = if n.loc.node.is_empty() { format!("node {}", id.0) } else { format!("node `{}`", n.loc.node) };
             return Ok(format!(

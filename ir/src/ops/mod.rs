@@ -2,6 +2,8 @@
 
 pub mod constant;
 pub mod contract;
+pub mod control;
+pub mod effect;
 pub mod gather;
 pub mod nn;
 pub mod pointwise;
@@ -19,10 +21,13 @@ use crate::tf::TfBinding;
 /// Every op, by family.
 pub const ALL: &[&[OpDef]] = &[
     constant::OPS,
+    control::OPS,
+    effect::OPS,
     pointwise::OPS,
     shape::view::OPS,
     shape::slice::OPS,
     shape::dynamic::OPS,
+    shape::from_data::OPS,
     shape::pad::OPS,
     shape::join::OPS,
     shape::repeat::OPS,

@@ -10,6 +10,7 @@ pub mod band;
 pub mod blocks;
 pub mod dynamic;
 pub mod fill;
+pub mod from_data;
 pub mod join;
 pub mod pad;
 pub mod repeat;

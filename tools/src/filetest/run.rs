@@ -115,10 +115,10 @@ impl Run {
         let symbols = interp::bind_inputs(module, &module.funcs[entry], inputs)?;
         for way in ways {
             match &mut way.how {
-                How::Levels(planned) => {
+                How::Levels(planned, weights) => {
                     for (level, pick) in LEVELS {
                         let kernels: Vec<&Kernel> = planned.levels.iter().map(pick).collect();
-                        let got = simulate::run(&planned.program, &kernels, &planned.weights, inputs, &symbols);
+                        let got = simulate::run(&planned.program, &kernels, weights, inputs, &symbols);
                         let got = got.with_context(|| format!("{level} for {}", way.name))?;
                         self.compare(&names, &got, &want).with_context(|| format!("{level} for {}", way.name))?;
                     }
@@ -261,8 +261,8 @@ struct Way {
 }
 
 enum How {
-    /// The levels of its kernels on the loop interpreter.
-    Levels(Box<Planned>),
+    /// The levels of its kernels on the loop interpreter, with the weights.
+    Levels(Box<Planned>, Vec<u8>),
     /// Compiled for 1 and for 2 threads.
     Code(Vec<Executable>),
 }
@@ -277,10 +277,12 @@ const LEVELS: [(&str, fn(&Levels) -> &Kernel); 3] = [
 /// Every way that this build has.
 fn ways(optimized: &Module) -> Result<Vec<Way>> {
     let mut ways = vec![];
-    let options = plan::Options { prefix: PREFIX.into(), embed_weights: false, keep_levels: true };
+    let options = plan::Options { prefix: PREFIX.into(), keep_levels: true, ..Default::default() };
     let mut levels = |name: &str, target: &Target| -> Result<()> {
-        let planned = pipeline::plan(optimized, target, &options).with_context(|| format!("the plan for {name}"))?;
-        ways.push(Way { name: name.into(), how: How::Levels(Box::new(planned)) });
+        let mut planned =
+            pipeline::plan(optimized, target, &options).with_context(|| format!("the plan for {name}"))?;
+        let weights = std::mem::take(&mut planned.weights).bytes()?;
+        ways.push(Way { name: name.into(), how: How::Levels(Box::new(planned), weights) });
         Ok(())
     };
     let backends: &[Backend] = &[
@@ -300,7 +302,7 @@ fn ways(optimized: &Module) -> Result<Vec<Way>> {
             let options = plan::Options { prefix: PREFIX.into(), ..Default::default() };
             let planned = pipeline::plan(optimized, &target, &options)?;
             let code = backend.jit(&planned.program, &target, 1).with_context(|| format!("{backend:?}"))?;
-            executables.push(Executable::new(planned, code, threads)?);
+            executables.push(Executable::new(planned, code, kiln::jit::pool(threads)?)?);
         }
         ways.push(Way { name: format!("{backend:?}"), how: How::Code(executables) });
     }
@@ -320,7 +322,7 @@ fn wide_target() -> Target {
         fma: true,
         l1: 1 << 10,
         l2: 4 << 10,
-        call_tiles: false,
+        tiles: vec![],
     }
 }
 

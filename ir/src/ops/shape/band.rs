@@ -112,7 +112,7 @@ fn matrix_diag(cx: &mut TfCx<'_>, full: bool) -> Result<Vec<Value>> {
     let Some((length, batch)) = ty.shape.split_last() else { bail!("a diagonal is a vector, not a scalar") };
     let k = if full { one_diagonal(cx, 1)? } else { 0 };
     let (rows, columns, padding) = if full {
-        let given = |i: usize| Ok::<_, anyhow::Error>(cx.dims_input(i)?.first().filter(|d| !d.is(-1)).cloned());
+        let mut given = |i: usize| Ok::<_, anyhow::Error>(cx.dims_input(i)?.first().filter(|d| !d.is(-1)).cloned());
         // Left out, both: a square; one: the least that holds the diagonal.
         let (down, right) = (length.clone() + Dim::from((-k).max(0)), length.clone() + Dim::from(k.max(0)));
         match (given(2)?, given(3)?) {

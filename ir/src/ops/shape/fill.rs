@@ -30,7 +30,7 @@ fn tf_like(cx: &mut TfCx<'_>, x: f64) -> Result<Vec<Value>> {
 }
 
 /// The one known element of a scalar operand.
-fn scalar_dim(cx: &TfCx<'_>, i: usize) -> Result<Dim> {
+fn scalar_dim(cx: &mut TfCx<'_>, i: usize) -> Result<Dim> {
     let d = cx.dims_input(i).with_context(|| format!("operand {i} decides the result's size"))?;
     match &d[..] {
         [one] => Ok(one.clone()),

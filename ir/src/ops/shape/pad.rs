@@ -199,7 +199,7 @@ impl Movement for MirrorPad {
 }
 
 /// Columns 0 and 1 of a `[rank, 2]` paddings operand.
-pub(super) fn tf_paddings(cx: &TfCx<'_>, i: usize, rank: usize) -> Result<(Vec<Dim>, Vec<Dim>)> {
+pub(super) fn tf_paddings(cx: &mut TfCx<'_>, i: usize, rank: usize) -> Result<(Vec<Dim>, Vec<Dim>)> {
     let flat = cx.dims_input(i)?;
     if flat.len() != 2 * rank {
         bail!("operand {i} holds {} paddings, not two for each of {rank} axes", flat.len());
@@ -208,7 +208,7 @@ pub(super) fn tf_paddings(cx: &TfCx<'_>, i: usize, rank: usize) -> Result<(Vec<D
     Ok((column(0), column(1)))
 }
 
-fn tf_mirror(cx: &TfCx<'_>, rank: usize) -> Result<MirrorPad> {
+fn tf_mirror(cx: &mut TfCx<'_>, rank: usize) -> Result<MirrorPad> {
     let (low, high) = tf_paddings(cx, 1, rank)?;
     let reflect = match cx.str("mode")?.as_str() {
         "REFLECT" => true,
