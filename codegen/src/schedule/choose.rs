@@ -337,7 +337,8 @@ fn window_schedule(nest: &Nest, target: &Target) -> Schedule {
 /// Tasks over the outermost loops, until each is small but worth handing out. `inner` are further loops whose chunks may
 /// be dealt out, with the chunk's unit.
 fn tasks(nest: &Nest, loops: &[&NestLoop], inner: &[(&NestLoop, i64)]) -> Vec<TaskAxis> {
-    let all: i64 = nest.loops.iter().map(|l| size(&l.extent)).fold(1, i64::saturating_mul);
+    let real = nest.loops.iter().filter(|l| l.role != LoopRole::Guard);
+    let all: i64 = real.map(|l| size(&l.extent)).fold(1, i64::saturating_mul);
     let mut left = all;
     let mut out = vec![];
     for l in loops {
