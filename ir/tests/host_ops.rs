@@ -95,4 +95,4 @@ macro_rules! tables {
         }
     )* };
 }
-tables!(fft);
+tables!(image select numbers);

@@ -12,7 +12,7 @@ use crate::graph::{TensorType, Value};
 use crate::lower::Lower;
 use crate::op::{DimTensor, NoGradient, Op, OpDef, OpError, VjpArgs};
 use crate::ops::reduce::Reduce;
-use crate::ops::shape::{arity, cotangent, pure_op, unbroadcast};
+use crate::ops::shape::{StopGradient, arity, cotangent, pure_op, splat, unbroadcast};
 use crate::scalar::{BinaryOp, CompareOp, ReduceOp, UnaryOp};
 use crate::tensor::Tensor;
 use crate::tf::{TfBinding, TfCx, normalize_axis};
@@ -149,11 +149,8 @@ fn fake_quant_gradient(cx: &mut TfCx<'_>, operand: Option<usize>) -> Result<Vec<
     let [low, high] = ends(cx, operand)?;
     let b = &mut *cx.b;
     let [from, to, _] = nudge(b, low, high, first, last)?;
-    gradient_of_clamp(b, g, x, [from, to], operand.map(|_| b_shape(b, low)))
-}
-
-fn b_shape(b: &Builder, v: Value) -> Vec<Dim> {
-    b.ty(v).shape.clone()
+    let ends = operand.map(|_| b.ty(low).shape.clone());
+    gradient_of_clamp(b, g, x, [from, to], ends)
 }
 
 /// The cotangents of x and, summed to the shape of the ends, of what stands below and above of the range.
@@ -277,7 +274,12 @@ fn quantize_and_dequantize(cx: &mut TfCx<'_>, bits: bool, clamped: bool) -> Resu
     let y = b.binary(BinaryOp::Mul, whole, step)?;
     let like = match clamped {
         true => {
-            let ends = [along(b, ends[0], axis, ty.rank())?, along(b, ends[1], axis, ty.rank())?];
+            // TensorFlow gives the ends no gradient.
+            let mut end = |v| -> Result<Value> {
+                let v = along(b, v, axis, ty.rank())?;
+                b.push(StopGradient { forbid: false }, &[v])
+            };
+            let ends = [end(ends[0])?, end(ends[1])?];
             clamp_like(b, x, ends, ends)?
         }
         false => x,
@@ -285,18 +287,17 @@ fn quantize_and_dequantize(cx: &mut TfCx<'_>, bits: bool, clamped: bool) -> Resu
     Ok(vec![b.push(StraightThrough, &[y, like])?])
 }
 
-/// Operands: cotangent, x, the range's ends.
+/// Operands: cotangent, x, the range's ends, whose cotangents are 0 as in TensorFlow.
 fn quantize_gradient(cx: &mut TfCx<'_>) -> Result<Vec<Value>> {
     let (g, x, low, high) = (cx.input(0)?, cx.input(1)?, cx.input(2)?, cx.input(3)?);
     let rank = cx.ty(1)?.rank();
     let axis = axis_of(cx, rank)?;
     let b = &mut *cx.b;
     let range = [along(b, low, axis, rank)?, along(b, high, axis, rank)?];
-    let wide = b.ty(range[0]).shape.clone();
-    let ends = b.ty(low).shape.clone();
-    let mut all = gradient_of_clamp(b, g, x, range, Some(wide))?;
-    for v in &mut all[1..] {
-        *v = b.reshape(*v, &ends)?;
+    let mut all = gradient_of_clamp(b, g, x, range, None)?;
+    for end in [low, high] {
+        let ty = b.ty(end).clone();
+        all.push(splat(b, ty.dtype, 0.0, &ty.shape)?);
     }
     Ok(all)
 }

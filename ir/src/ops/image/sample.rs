@@ -110,7 +110,7 @@ fn crop_and_resize(cx: &mut TfCx<'_>) -> Result<Vec<Value>> {
     if !crate::ops::shape::may_equal(four, &Dim::from(4)) || cx.ty(2)?.rank() != 1 {
         bail!("boxes {bt} of images {} are no boxes", cx.ty(2)?);
     }
-    let method = cx.str("method_name")?;
+    let method = cx.str("method")?;
     let outside = f64::from(cx.float("extrapolation_value")?);
     let b = &mut *cx.b;
     let images = b.cast(DType::F32, images)?;
