@@ -3,11 +3,18 @@
 pub mod constant;
 pub mod contract;
 pub mod control;
+pub mod count;
 pub mod effect;
 pub mod gather;
+pub mod host;
+pub mod image;
 pub mod nn;
+pub mod numbers;
 pub mod pointwise;
+pub mod quantize;
 pub mod reduce;
+pub mod segment;
+pub mod select;
 pub mod shape;
 mod wide;
 pub mod window;
@@ -37,10 +44,28 @@ pub const ALL: &[&[OpDef]] = &[
     contract::OPS,
     window::OPS,
     nn::OPS,
+    image::resize::OPS,
+    image::boxes::OPS,
+    select::OPS,
+    segment::OPS,
+    count::OPS,
+    numbers::OPS,
+    quantize::OPS,
 ];
 
 /// Import rules of TensorFlow ops that are compositions of several ops here, and so belong to none of them.
-pub const COMPOSED: &[&[TfBinding]] = &[shape::fill::TF, shape::blocks::TF, shape::band::TF, nn::tf::TF, pointwise::TF];
+pub const COMPOSED: &[&[TfBinding]] = &[
+    shape::fill::TF,
+    shape::blocks::TF,
+    shape::band::TF,
+    nn::tf::TF,
+    pointwise::TF,
+    image::sample::TF,
+    image::patches::TF,
+    image::colour::TF,
+    count::TF,
+    numbers::TF,
+];
 
 /// Every import rule.
 pub fn tf_bindings() -> impl Iterator<Item = &'static TfBinding> {
