@@ -1,20 +1,23 @@
 #!/usr/bin/env python3
-"""Writes array.json: what TensorFlow's CPU kernels give for the array ops, on small inputs.
+"""Writes array.json: what TensorFlow's CPU kernels give for the array ops, on small inputs; and for each cases_NAME.py,
+which continues this script, NAME.json.
 
 Each case holds the node's attributes as a graph stores them, its inputs (`const`: the importer sees the value, as it
 must for axes and shapes), the outputs, for differentiable cases the gradients of sum(w * output) with w as in `weights`,
 and `symbolic`: the [input, axis] pairs whose extent the test also imports as a symbol.
 
-    python3 testdata/ops/make.py        # needs tensorflow 2.21
+    python3 testdata/ops/make.py [NAME]...       # needs tensorflow 2.21; all tables, or those named
 """
-import json, os, pathlib
+import json, os, pathlib, sys
 os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
 import numpy as np
 import tensorflow as tf
 from tensorflow.python.framework import op_def_registry
 
 NAMES = {"float32": "f32", "float64": "f64", "int32": "i32", "int64": "i64", "bool": "bool", "uint8": "u8",
-         "int16": "i16", "string": "string", "complex64": "c64", "complex128": "c128", "uint32": "u32"}
+         "int16": "i16", "string": "string", "complex64": "c64", "complex128": "c128", "uint32": "u32",
+         "int8": "i8", "uint16": "u16", "uint64": "u64", "float16": "f16", "half": "f16", "bfloat16": "bf16", "variant": "variant",
+         "resource": "resource"}
 FLOATS = (tf.float32, tf.float64, tf.complex128)
 cases = []
 
@@ -38,13 +41,21 @@ def d(value, dtype):
 
 
 def tensor(a):
-    a = np.asarray(a)
+    a = np.array(a, object) if type(a) is bytes else np.asarray(a)
     if a.dtype == object:
-        return {"dtype": "string", "shape": list(a.shape), "data": [s.decode() for s in a.reshape(-1)]}
+        strings = [s if type(s) is bytes else s.encode() for s in a.reshape(-1)]
+        try:
+            return {"dtype": "string", "shape": list(a.shape), "data": [s.decode() for s in strings]}
+        except UnicodeDecodeError:  # a character for each byte
+            return {"dtype": "bytes", "shape": list(a.shape), "data": [s.decode("latin-1") for s in strings]}
     data = a.reshape(-1)
+    if a.dtype.name in ("float16", "bfloat16"):
+        return {"dtype": NAMES[a.dtype.name], "shape": list(a.shape), "data": data.astype("float32").tolist()}
     if a.dtype.kind == "c":
         data = np.stack([data.real, data.imag], -1).reshape(-1)
-    return {"dtype": NAMES[a.dtype.name], "shape": list(a.shape), "data": data.tolist()}
+    # JSON has no NaN and no infinities.
+    plain = [e if type(e) is not float or np.isfinite(e) else str(e) for e in data.tolist()]
+    return {"dtype": NAMES[a.dtype.name], "shape": list(a.shape), "data": plain}
 
 
 def attr(v):
@@ -56,7 +67,16 @@ def attr(v):
     if kind == "shape":
         return {"shape": None if v.shape.unknown_rank else [e.size for e in v.shape.dim]}
     if kind == "list":
-        return {"list": list(v.list.i)}
+        l = v.list
+        if l.type:
+            return {"list": [{"type": NAMES[tf.dtypes.as_dtype(t).name]} for t in l.type]}
+        if l.shape:
+            return {"list": [{"shape": None if s.unknown_rank else [e.size for e in s.dim]} for s in l.shape]}
+        if l.s:
+            return {"list": [{"s": s.decode()} for s in l.s]}
+        if l.f:
+            return {"list": [{"f": f} for f in l.f]}
+        return {"list": list(l.i)}
     return {kind: getattr(v, kind)}
 
 
@@ -80,7 +100,7 @@ def call(op, args, attrs):
     return list(r) if isinstance(r, (list, tuple)) else [r]
 
 
-def case(name, op, inputs, symbolic=(), grad=True, error=None, **attrs):
+def case(name, op, inputs, symbolic=(), grad=True, error=None, tol=None, **attrs):
     with tf.Graph().as_default() as g:
         nodes = [tf.constant(v) if kind == "const" else tf.compat.v1.placeholder(tf.as_dtype(v.dtype) if v.dtype != object else tf.string, v.shape)
                  for kind, v in inputs]
@@ -93,6 +113,8 @@ def case(name, op, inputs, symbolic=(), grad=True, error=None, **attrs):
             k: {"i": v} if type(v) is int else {"list": v} for k, v in attrs.items()}
     out = {"name": name, "op": op, "attrs": {k: v for k, v in stored.items() if not k.startswith("_")},
            "inputs": [dict(tensor(v), const=kind == "const") for kind, v in inputs], "symbolic": [list(s) for s in symbolic]}
+    if tol is not None:
+        out["tol"] = tol
     values = [tf.constant(v) for _, v in inputs]
     try:
         with tf.GradientTape() as tape:
@@ -288,6 +310,18 @@ case("dynamic_stitch", "DynamicStitch", [c(4), c([[2, 0], [1, 3]]), x(2), x(2, 2
 case("dynamic_stitch_twice", "DynamicStitch", [c(1), c([[2, 0], [1, 3]]), x(2), x(2, 2, 2, start=20.0)], [], grad=False)
 case("dynamic_stitch_dims", "DynamicStitch", [c([0, 2]), c([1]), c([7, 8]), c([9])])
 
-text = ",\n".join(json.dumps(k, separators=(",", ":")) for k in cases)
-(pathlib.Path(__file__).parent / "array.json").write_text("[\n" + text + "\n]\n")
-print(len(cases), "cases")
+
+def write(name):
+    text = ",\n".join(json.dumps(k, separators=(",", ":")) for k in cases)
+    (pathlib.Path(__file__).parent / (name + ".json")).write_text("[\n" + text + "\n]\n")
+    print(name, len(cases), "cases")
+    cases.clear()
+
+
+if len(sys.argv) == 1 or "array" in sys.argv:
+    write("array")
+cases.clear()
+for part in sorted(pathlib.Path(__file__).parent.glob("cases_*.py")):
+    if len(sys.argv) == 1 or part.stem[6:] in sys.argv:
+        exec(compile(part.read_text(), str(part), "exec"))
+        write(part.stem[6:])

@@ -2,11 +2,17 @@
 
 pub mod constant;
 pub mod contract;
+pub mod fft;
 pub mod gather;
+pub mod host;
+pub mod linalg;
 pub mod nn;
 pub mod pointwise;
+pub mod random;
 pub mod reduce;
 pub mod shape;
+pub mod sparse;
+pub mod strings;
 mod wide;
 pub mod window;
 
@@ -33,10 +39,26 @@ pub const ALL: &[&[OpDef]] = &[
     contract::OPS,
     window::OPS,
     nn::OPS,
+    fft::OPS,
+    random::OPS,
+    linalg::OPS,
+    strings::OPS,
+    sparse::OPS,
 ];
 
 /// Import rules of TensorFlow ops that are compositions of several ops here, and so belong to none of them.
-pub const COMPOSED: &[&[TfBinding]] = &[shape::fill::TF, shape::blocks::TF, shape::band::TF, nn::tf::TF, pointwise::TF];
+pub const COMPOSED: &[&[TfBinding]] = &[
+    shape::fill::TF,
+    shape::blocks::TF,
+    shape::band::TF,
+    nn::tf::TF,
+    pointwise::TF,
+    random::TF,
+    linalg::TF,
+    strings::TF,
+    sparse::TF,
+    sparse::RAGGED_TF,
+];
 
 /// Every import rule.
 pub fn tf_bindings() -> impl Iterator<Item = &'static TfBinding> {

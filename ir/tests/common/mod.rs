@@ -126,6 +126,8 @@ pub struct Case {
     pub grads: Option<Vec<Option<Tensor>>>,
     pub symbolic: Vec<(usize, usize)>,
     pub error: Option<String>,
+    /// How much floats may differ, where the table says so.
+    pub tol: Option<f64>,
 }
 
 /// The cases of a table of `testdata/ops`.
@@ -153,6 +155,7 @@ fn read_case(j: &Json) -> Case {
         grads: j["grads"].as_array().map(|g| g.iter().map(|t| (!t.is_null()).then(|| read_tensor(t))).collect()),
         symbolic: list(&j["symbolic"]).iter().map(|p| (size(&p[0]), size(&p[1]))).collect(),
         error: j["error"].as_str().map(String::from),
+        tol: j["tol"].as_f64(),
     }
 }
 
@@ -164,7 +167,10 @@ fn read_attr(j: &Json) -> TfAttr {
         "b" => TfAttr::Bool(v.as_bool().expect("a boolean")),
         "s" => TfAttr::Str(v.as_str().expect("a string").into()),
         "type" => TfAttr::Type(v.as_str().and_then(|s| s.parse().ok()).expect("a type")),
-        "list" => TfAttr::List(list(v).iter().map(|i| TfAttr::Int(i.as_i64().expect("an integer"))).collect()),
+        "list" => {
+            let item = |i: &Json| i.as_i64().map_or_else(|| read_attr(i), TfAttr::Int);
+            TfAttr::List(list(v).iter().map(item).collect())
+        }
         "shape" => TfAttr::Shape(v.as_array().map(|s| s.iter().map(|d| d.as_i64().filter(|&d| d >= 0)).collect())),
         other => panic!("attribute kind {other}"),
     }
@@ -172,11 +178,17 @@ fn read_attr(j: &Json) -> TfAttr {
 
 /// A tensor of a table; complex elements are pairs.
 pub fn read_tensor(j: &Json) -> Tensor {
-    let dtype: DType = j["dtype"].as_str().and_then(|s| s.parse().ok()).expect("a dtype");
+    let bytes = j["dtype"] == "bytes";
+    let dtype: DType = j["dtype"].as_str().map(|s| if bytes { "string" } else { s }.parse().unwrap()).expect("a dtype");
     let shape: Vec<usize> = list(&j["shape"]).iter().map(|d| d.as_u64().expect("a size") as usize).collect();
     let data = list(&j["data"]);
-    let floats = || data.iter().map(|x| x.as_f64().expect("a number")).collect::<Vec<f64>>();
+    let float = |x: &Json| x.as_f64().or_else(|| x.as_str()?.parse().ok()).expect("a number");
+    let floats = || data.iter().map(float).collect::<Vec<f64>>();
     match dtype {
+        DType::String if bytes => {
+            let latin = |s: &Json| s.as_str().expect("a string").chars().map(|c| c as u8).collect();
+            Tensor::of_strings(&shape, data.iter().map(latin).collect())
+        }
         DType::String => {
             Tensor::of_strings(&shape, data.iter().map(|s| s.as_str().expect("a string").as_bytes().to_vec()).collect())
         }
@@ -185,6 +197,8 @@ pub fn read_tensor(j: &Json) -> Tensor {
         }
         DType::F32 => Tensor::of(&shape, &floats().iter().map(|&x| x as f32).collect::<Vec<_>>()),
         DType::F64 => Tensor::of(&shape, &floats()),
+        DType::F16 => Tensor::of(&shape, &floats().iter().map(|&x| half::f16::from_f64(x)).collect::<Vec<_>>()),
+        DType::BF16 => Tensor::of(&shape, &floats().iter().map(|&x| half::bf16::from_f64(x)).collect::<Vec<_>>()),
         DType::C64 | DType::C128 => {
             let part =
                 |x: f64| if dtype == DType::C64 { (x as f32).to_ne_bytes().to_vec() } else { x.to_ne_bytes().to_vec() };
@@ -193,7 +207,8 @@ pub fn read_tensor(j: &Json) -> Tensor {
             t
         }
         _ => {
-            let ints: Vec<i64> = data.iter().map(|x| x.as_i64().expect("an integer")).collect();
+            let ints: Vec<i64> =
+                data.iter().map(|x| x.as_i64().or(x.as_u64().map(|u| u as i64)).expect("an integer")).collect();
             Tensor::from_i64s(dtype, &shape, &ints).expect("an integer type")
         }
     }
