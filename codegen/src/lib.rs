@@ -11,4 +11,5 @@ pub mod plan;
 pub mod program;
 pub mod ptx;
 pub mod schedule;
+pub mod simulate;
 pub mod target;

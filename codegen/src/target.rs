@@ -34,8 +34,9 @@ pub struct Target {
     pub l1: u64,
     /// See `l1`.
     pub l2: u64,
-    /// Whether hot contractions call the runtime's micro-kernels (a JIT whose vectors are narrower than the machine's).
-    pub call_tiles: bool,
+    /// Rows and lanes of the runtime's f32 micro-kernels that contractions may call: for a JIT whose vectors are narrower
+    /// than the machine's. Empty for code that stands alone.
+    pub tiles: Vec<(u16, u16)>,
 }
 
 impl Target {

@@ -67,7 +67,7 @@ impl Backend {
             }
             #[cfg(feature = "cranelift")]
             Backend::Cranelift => {
-                let tiles = if target.call_tiles { kiln_codegen::cranelift::host_tiles() } else { vec![] };
+                let tiles = kiln_codegen::cranelift::host_tiles();
                 let options = kiln_codegen::cranelift::Options { threads, tiles, ..Default::default() };
                 kiln_codegen::cranelift::jit(program, target, &options)
             }
@@ -106,21 +106,19 @@ pub struct Executable {
     program: Program,
     weights: Arena,
     workspace: Arena,
-    pool: Option<Pool>,
+    pool: Option<Arc<Pool>>,
     report: Report,
 }
 
 impl Executable {
-    /// Puts a compiled program together.
+    /// Puts a compiled program together; `pool` runs its tasks, the calling thread without one.
     ///
     /// # Errors
-    /// If memory or threads cannot be had.
-    pub fn new(planned: Planned, code: Box<dyn JitCode>, threads: usize) -> Result<Executable> {
-        let Planned { program, weights, report } = planned;
+    /// If memory cannot be had.
+    pub fn new(planned: Planned, code: Box<dyn JitCode>, pool: Option<Arc<Pool>>) -> Result<Executable> {
+        let Planned { program, weights, report, .. } = planned;
         let mut arena = Arena::new(weights.len()).context("memory for the weights")?;
-        arena.as_mut_slice()[..weights.len()].copy_from_slice(&weights);
-        drop::<Arc<Vec<u8>>>(weights);
-        let pool = if threads > 1 { Some(Pool::new(threads).context("starting threads")?) } else { None };
+        weights.write(arena.as_mut_slice())?;
         let workspace = Arena::new(0).context("memory for the workspace")?;
         Ok(Executable { code, program, weights: arena, workspace, pool, report })
     }
@@ -155,11 +153,23 @@ impl Executable {
     /// # Errors
     /// Inputs of another number, type or shape than the program's; the message names the input.
     pub fn call<'a>(&'a mut self, inputs: &'a [Tensor]) -> Result<Call<'a>> {
+        self.call_within(inputs, &|_| None)
+    }
+
+    /// As [`Executable::call`]; `outer` gives the values of symbols that no input's shape binds.
+    ///
+    /// # Errors
+    /// As [`Executable::call`], or a symbol is bound by neither.
+    pub fn call_within<'a>(
+        &'a mut self,
+        inputs: &'a [Tensor],
+        outer: &dyn Fn(&Symbol) -> Option<i64>,
+    ) -> Result<Call<'a>> {
         let ports = &self.program.inputs;
         if inputs.len() != ports.len() {
             bail!("the model takes {} inputs, not {}", ports.len(), inputs.len());
         }
-        let symbols = bind(&self.program, inputs)?;
+        let symbols = bind(&self.program, inputs, outer)?;
         let value = |s: &Symbol| self.program.symbols.iter().position(|k| k.0 == *s).map(|i| symbols[i]);
         let size = |d: &Dim| d.eval(&value).and_then(|n| usize::try_from(n).ok());
         let mut outputs = vec![];
@@ -222,8 +232,16 @@ impl Call<'_> {
     }
 }
 
-/// The value of each symbol, from the inputs' shapes.
-pub(crate) fn bind(program: &Program, inputs: &[Tensor]) -> Result<Vec<i64>> {
+/// The threads of a program; none for one thread, which is the caller.
+///
+/// # Errors
+/// If threads cannot be started.
+pub fn pool(threads: usize) -> Result<Option<Arc<Pool>>> {
+    Ok(if threads > 1 { Some(Arc::new(Pool::new(threads).context("starting threads")?)) } else { None })
+}
+
+/// The value of each symbol, from the inputs' shapes; of those that they do not bind, from `outer`.
+pub(crate) fn bind(program: &Program, inputs: &[Tensor], outer: &dyn Fn(&Symbol) -> Option<i64>) -> Result<Vec<i64>> {
     let mut values: Vec<Option<i64>> = vec![None; program.symbols.len()];
     for (p, t) in program.inputs.iter().zip(inputs) {
         if p.dtype != t.dtype() {
@@ -245,11 +263,11 @@ pub(crate) fn bind(program: &Program, inputs: &[Tensor]) -> Result<Vec<i64>> {
     let values: Vec<i64> = values
         .iter()
         .zip(&program.symbols)
-        .map(|(v, (s, b))| match v {
-            Some(v) if *v < b.min || b.max.is_some_and(|m| *v > m) => {
+        .map(|(v, (s, b))| match v.or_else(|| outer(s)) {
+            Some(v) if v < b.min || b.max.is_some_and(|m| v > m) => {
                 bail!("`{s}` is {v}, outside the range that the model was compiled for")
             }
-            Some(v) => Ok(*v),
+            Some(v) => Ok(v),
             None => bail!("nothing binds `{s}`"),
         })
         .collect::<Result<_>>()?;

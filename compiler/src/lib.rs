@@ -6,6 +6,7 @@
 
 pub mod aot;
 pub mod cli;
+pub mod executor;
 pub mod import;
 pub mod jit;
 pub mod npz;

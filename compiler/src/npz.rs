@@ -186,6 +186,21 @@ fn to_npy(t: &Tensor) -> Vec<u8> {
     out
 }
 
+/// A tensor as one of another element type.
+///
+/// # Errors
+/// If an element would change.
+pub fn as_dtype(t: Tensor, dtype: DType) -> Result<Tensor> {
+    if t.dtype() == dtype {
+        return Ok(t);
+    }
+    let cast = |d, t: &Tensor| kiln_ir::scalar_eval::cast_tensor(d, t).ok();
+    match cast(dtype, &t) {
+        Some(c) if cast(t.dtype(), &c).is_some_and(|back| back.same_bits(&t)) => Ok(c),
+        _ => bail!("it is of type {dtype}; the array of {} does not convert without a loss", t.dtype()),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

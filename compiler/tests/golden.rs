@@ -4,14 +4,13 @@
 use std::path::{Path, PathBuf};
 
 use kiln::import::OpenOptions;
-use kiln::import::convert::Shapes;
+use kiln::import::convert::Settings;
 use kiln::jit::Backend;
 use kiln::{npz, pipeline};
 use kiln_ir::Tensor;
 
 /// Models that hold what Kiln does not support yet, and what the error must name.
-const UNSUPPORTED: [(&str, &str); 3] =
-    [("lstm", "TensorListFromTensor"), ("windows_f32", "ResizeBilinear"), ("shapes_dynamic", "depends on data")];
+const UNSUPPORTED: [(&str, &str); 1] = [("windows_f32", "ResizeBilinear")];
 
 fn testdata() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../testdata")
@@ -41,20 +40,12 @@ fn run(
     backend: Backend,
     threads: usize,
 ) -> anyhow::Result<Vec<(String, Tensor)>> {
-    let opened = kiln::import::open(model, open)?;
-    let mut shapes = Shapes::default();
-    for p in &opened.inputs {
-        let t = pick(arrays, "in", &p.key).ok_or_else(|| anyhow::anyhow!("no array for `{}`", p.key))?;
-        shapes.inputs.insert(p.key.clone(), t.shape().to_vec());
-    }
-    let module = pipeline::import(model, open, &shapes)?.module;
+    let module = pipeline::import_for_call(model, open, &Settings::default(), &|key| pick(arrays, "in", key))?;
     let names: Vec<String> = module.funcs[module.entries[0]].params.iter().map(|p| p.name.clone()).collect();
     let inputs: Vec<Tensor> = names.iter().filter_map(|n| pick(arrays, "in", n)).collect();
-    let mut executable = pipeline::build(module, backend, &Default::default(), threads, &mut Default::default())?;
-    let outputs: Vec<String> = executable.outputs().iter().map(|p| p.name.clone()).collect();
-    let mut call = executable.call(&inputs)?;
-    call.run()?;
-    Ok(outputs.into_iter().zip(call.outputs()).collect())
+    let mut executor = pipeline::build(module, backend, &Default::default(), threads, &mut Default::default())?;
+    let outputs = executor.run(&inputs)?;
+    Ok(executor.output_names().into_iter().zip(outputs).collect())
 }
 
 /// max |a - b| / max |b| over the finite elements; infinite if a NaN or an infinity does not match.

@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::fmt;
 
-use crate::{DType, Dim, Tensor};
+use crate::{DType, Dim, Tensor, TensorType};
 
 /// The value of an attribute.
 #[derive(Clone, Debug)]
@@ -28,6 +28,10 @@ pub enum Attr {
     Tensor(Tensor),
     /// A function of the module, by index.
     Func(usize),
+    /// Functions of the module.
+    Funcs(Vec<usize>),
+    /// Types of values.
+    Types(Vec<TensorType>),
 }
 
 /// Attributes in printing order; names are borrowed but where a parser read them.
@@ -82,6 +86,10 @@ getters! {
     tensor: Tensor => Tensor, "a tensor";
     /// A function attribute.
     func: Func => usize, "a function";
+    /// A list of functions.
+    funcs: Funcs => Vec<usize>, "a list of functions";
+    /// A list of types.
+    types: Types => Vec<TensorType>, "a list of types";
 }
 
 impl Attrs {
@@ -128,6 +136,26 @@ impl Attr {
             Attr::Dims(_) => "a list of dimensions",
             Attr::Tensor(_) => "a tensor",
             Attr::Func(_) => "a function",
+            Attr::Funcs(_) => "a list of functions",
+            Attr::Types(_) => "a list of types",
+        }
+    }
+
+    /// Calls `f` with every dimension that the attribute holds.
+    pub fn for_each_dim(&self, f: &mut dyn FnMut(&Dim)) {
+        match self {
+            Attr::Dims(dims) => dims.iter().for_each(f),
+            Attr::Types(types) => types.iter().flat_map(|t| &t.shape).for_each(f),
+            _ => {}
+        }
+    }
+
+    /// Replaces every dimension that the attribute holds.
+    pub fn map_dims(&mut self, f: &dyn Fn(&Dim) -> Dim) {
+        match self {
+            Attr::Dims(dims) => dims.iter_mut().for_each(|d| *d = f(d)),
+            Attr::Types(types) => types.iter_mut().flat_map(|t| &mut t.shape).for_each(|d| *d = f(d)),
+            _ => {}
         }
     }
 
@@ -148,6 +176,8 @@ impl Attr {
             (Attr::Dims(a), Attr::Dims(b)) => a == b,
             (Attr::Tensor(a), Attr::Tensor(b)) => a.same_bits(b),
             (Attr::Func(a), Attr::Func(b)) => a == b,
+            (Attr::Funcs(a), Attr::Funcs(b)) => a == b,
+            (Attr::Types(a), Attr::Types(b)) => a == b,
             _ => false,
         }
     }

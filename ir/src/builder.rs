@@ -31,6 +31,8 @@ pub struct Builder {
     /// Whether a size that is computed at run time becomes a symbol ([`Builder::bind_dims`]). Without it an import rule
     /// that needs such a size reports [`crate::tf::NeedsConstant`].
     pub sizes_from_data: bool,
+    /// Whether assertions and prints are built. Code that is compiled ahead of time has no host to run them on.
+    pub checks: bool,
     /// Symbols made by [`Builder::fresh_dim`]; whoever puts the function into a module declares them there.
     pub symbols: Vec<(Symbol, SymbolBounds)>,
     /// Numbers fresh symbols; builders of one module share it.
@@ -47,7 +49,8 @@ impl Builder {
 
     /// A builder of another function of the same module: its fresh symbols differ from those of this one.
     pub fn sibling(&self, name: &str) -> Builder {
-        Builder { sizes_from_data: self.sizes_from_data, fresh: self.fresh.clone(), ..Builder::new(name) }
+        let fresh = self.fresh.clone();
+        Builder { sizes_from_data: self.sizes_from_data, checks: self.checks, fresh, ..Builder::new(name) }
     }
 
     /// A new symbol for a size that is known only at run time, as the result size of an op that depends on data. It is

@@ -86,6 +86,20 @@ impl Dim {
         }
     }
 
+    /// The symbol, where the dimension is a single one.
+    pub fn as_symbol(&self) -> Option<&Symbol> {
+        match &self.0 {
+            Repr::Poly(terms) => match &terms[..] {
+                [(atoms, 1)] => match &atoms[..] {
+                    [Atom::Sym(s)] => Some(s),
+                    _ => None,
+                },
+                _ => None,
+            },
+            Repr::Const(_) => None,
+        }
+    }
+
     /// Whether this is the number `n`.
     pub fn is(&self, n: i64) -> bool {
         self.as_const() == Some(n)

@@ -214,6 +214,18 @@ impl Function {
         &self.nodes[id.0 as usize]
     }
 
+    /// Replaces the constants that `unread` holds of by empty ones, to free their memory: for a function that was
+    /// compiled and whose types alone are still of interest. It is not valid afterwards.
+    pub fn forget_constants(&mut self, unread: &dyn Fn(Value) -> bool) {
+        for n in &mut self.nodes {
+            if let Some(c) = n.op.is::<crate::ops::constant::Const>()
+                && n.outputs.iter().all(|&v| unread(v))
+            {
+                n.op = Arc::new(crate::ops::constant::Const { value: crate::Tensor::zeros(c.value.dtype(), &[0]) });
+            }
+        }
+    }
+
     /// The number of values: ids are below it.
     pub fn value_count(&self) -> usize {
         self.values.len()

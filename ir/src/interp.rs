@@ -9,10 +9,11 @@ use std::sync::Arc;
 
 use anyhow::{Context, Result, anyhow, bail};
 
-use crate::attr::{Attr, Attrs};
+use crate::attr::Attrs;
 use crate::graph::{Function, Module, Node, NodeId, TensorType, Value};
 use crate::lower::Lower;
 use crate::op::Op;
+use crate::ops::control::{Case, While};
 use crate::tensor::Tensor;
 use crate::{Atom, Dim, Symbol, ops};
 
@@ -25,8 +26,20 @@ pub type Observe<'a> = &'a mut dyn FnMut(NodeId, &[Tensor]);
 /// If an input does not have its parameter's type, a symbol is outside of its bounds, or an op fails; the message names
 /// the node and its TensorFlow op.
 pub fn eval_function(module: &Module, func: usize, inputs: &[Tensor], observe: Observe<'_>) -> Result<Vec<Tensor>> {
+    call(module, func, inputs, &BTreeMap::new(), observe)
+}
+
+/// Runs a function whose types may mention symbols that its caller has bound.
+fn call(
+    module: &Module,
+    func: usize,
+    inputs: &[Tensor],
+    outer: &BTreeMap<Symbol, i64>,
+    observe: Observe<'_>,
+) -> Result<Vec<Tensor>> {
     let f = module.funcs.get(func).ok_or_else(|| anyhow!("the module has no function {func}"))?;
-    let mut bound = bind_inputs(module, f, inputs).with_context(|| format!("inputs of @{}", f.name))?;
+    let mut bound = outer.clone();
+    bind_params(module, f, inputs, &mut bound).with_context(|| format!("inputs of @{}", f.name))?;
     let mut values: Vec<Option<Tensor>> = vec![None; f.value_count()];
     for (p, t) in f.params.iter().zip(inputs) {
         set(&mut values, p.value, t.clone())?;
@@ -55,7 +68,7 @@ pub fn eval_function(module: &Module, func: usize, inputs: &[Tensor], observe: O
 }
 
 /// The place of a node for messages.
-fn origin(f: &Function, id: NodeId, n: &Node) -> String {
+pub fn origin(f: &Function, id: NodeId, n: &Node) -> String {
     let from = if n.loc.node.is_empty() { String::new() } else { format!(", from `{}` ({})", n.loc.node, n.loc.tf_op) };
     format!("node {} ({}) of @{}{from}", id.0, n.op.name(), f.name)
 }
@@ -77,15 +90,33 @@ fn eval_node(
     bound: &mut BTreeMap<Symbol, i64>,
 ) -> Result<Vec<Tensor>> {
     let operands: Vec<&Tensor> = n.inputs.iter().map(|&v| get(values, v)).collect::<Result<_>>()?;
+    eval_op(module, f, n, &operands, bound, &mut |op, operands, bound| control(module, op, operands, bound))
+}
+
+/// Runs a conditional or a loop on its operands, under the symbols bound so far.
+pub type Control<'a> = &'a mut dyn FnMut(&dyn Op, &[&Tensor], &BTreeMap<Symbol, i64>) -> Result<Vec<Tensor>>;
+
+/// The results of a node on its operands; binds the symbols that they determine.
+///
+/// # Errors
+/// If the operands' types are not accepted, the op fails, or a result does not have its type.
+pub fn eval_op(
+    module: &Module,
+    f: &Function,
+    n: &Node,
+    operands: &[&Tensor],
+    bound: &mut BTreeMap<Symbol, i64>,
+    control: Control<'_>,
+) -> Result<Vec<Tensor>> {
     let op = with_dims(&n.op, &|s| bound.get(s).map(|&x| Dim::from(x)))?;
     let types: Vec<TensorType> = operands.iter().map(|t| TensorType::fixed(t.dtype(), t.shape())).collect();
     let types: Vec<&TensorType> = types.iter().collect();
     // Kernels trust what `infer` has accepted; a run may bring sizes that symbolic inference could not refuse.
     op.infer(&types)?;
-    if let Lower::Control = op.lower(&types) {
-        bail!("the interpreter runs single functions; inline the call first");
-    }
-    let results = op.eval(&operands)?;
+    let results = match op.lower(&types) {
+        Lower::Control => control(&*op, operands, bound)?,
+        _ => op.eval(operands)?,
+    };
     if results.len() != n.outputs.len() {
         bail!("the op computed {} results for a node of {}", results.len(), n.outputs.len());
     }
@@ -95,29 +126,67 @@ fn eval_node(
     Ok(results)
 }
 
+/// The results of a conditional or a loop.
+fn control(module: &Module, op: &dyn Op, operands: &[&Tensor], bound: &BTreeMap<Symbol, i64>) -> Result<Vec<Tensor>> {
+    let owned = |ts: &[&Tensor]| ts.iter().map(|&t| t.clone()).collect::<Vec<_>>();
+    if let Some(case) = op.is::<Case>() {
+        let [selector, args @ ..] = operands else { bail!("a `case` without a selector") };
+        return call(module, case.branches[case.select(selector)?], &owned(args), bound, &mut |_, _| {});
+    }
+    let Some(w) = op.is::<While>() else { bail!("control op `{}` is unknown to the interpreter", op.name()) };
+    let mut carried = owned(operands);
+    while goes_on(&call(module, w.cond, &carried, bound, &mut |_, _| {})?)? {
+        carried = call(module, w.body, &carried, bound, &mut |_, _| {})?;
+    }
+    Ok(carried)
+}
+
+/// What the condition of a loop says.
+///
+/// # Errors
+/// If its result is not one bool.
+pub fn goes_on(results: &[Tensor]) -> Result<bool> {
+    match results {
+        [t] if t.dtype() == crate::DType::Bool && t.len() == 1 => Ok(t.bytes()[0] != 0),
+        _ => bail!("the condition of a loop gives one bool"),
+    }
+}
+
 /// The sizes of a function's symbols, from its inputs' shapes.
 ///
 /// # Errors
 /// As [`eval_function`] for its inputs.
 pub fn bind_inputs(module: &Module, f: &Function, inputs: &[Tensor]) -> Result<BTreeMap<Symbol, i64>> {
+    let mut bound = BTreeMap::new();
+    bind_params(module, f, inputs, &mut bound)?;
+    Ok(bound)
+}
+
+/// Checks a function's inputs and adds the symbols that their shapes bind to those bound already.
+///
+/// # Errors
+/// As [`eval_function`] for its inputs.
+pub fn bind_params(module: &Module, f: &Function, inputs: &[Tensor], bound: &mut BTreeMap<Symbol, i64>) -> Result<()> {
     if inputs.len() != f.params.len() {
         bail!("{} tensors are given for {} parameters", inputs.len(), f.params.len());
     }
-    let mut bound = BTreeMap::new();
     // Shapes such as [2*b] need no order: what one input leaves open another may bind, so there are two rounds.
     for last in [false, true] {
         for (p, t) in f.params.iter().zip(inputs) {
-            match bind_type(module, f.ty(p.value), t, &mut bound) {
+            match bind_type(module, f.ty(p.value), t, bound) {
                 Err(e) if last => return Err(e.context(format!("input `{}`", p.name))),
                 _ => {}
             }
         }
     }
-    Ok(bound)
+    Ok(())
 }
 
 /// Checks that a tensor has a type, and binds the symbols of the type that are not bound yet.
-fn bind_type(module: &Module, ty: &TensorType, t: &Tensor, bound: &mut BTreeMap<Symbol, i64>) -> Result<()> {
+///
+/// # Errors
+/// If the tensor does not have the type, or a symbol's value is outside of its bounds.
+pub fn bind_type(module: &Module, ty: &TensorType, t: &Tensor, bound: &mut BTreeMap<Symbol, i64>) -> Result<()> {
     if ty.dtype != t.dtype() || ty.rank() != t.shape().len() {
         bail!("a tensor of {}{:?} is not a {ty}", t.dtype(), t.shape());
     }
@@ -169,11 +238,11 @@ pub fn with_dims(op: &Arc<dyn Op>, with: &dyn Fn(&Symbol) -> Option<Dim>) -> Res
     let mut attrs = op.attrs();
     let mut changed = false;
     for (_, a) in &mut attrs.0 {
-        if let Attr::Dims(dims) = a
-            && dims.iter().any(|d| d.as_const().is_none())
-        {
+        let mut symbolic = false;
+        a.for_each_dim(&mut |d| symbolic |= d.as_const().is_none());
+        if symbolic {
             changed = true;
-            dims.iter_mut().for_each(|d| *d = d.substitute(with));
+            a.map_dims(&|d| d.substitute(with));
         }
     }
     if changed { with_attrs(op, &attrs) } else { Ok(op.clone()) }

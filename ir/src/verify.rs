@@ -17,12 +17,15 @@
 //! | G12 | a size in a type is not a negative number |
 //! | G13 | a symbol's bounds are 0 <= min <= max |
 //! | G14 | a value's definition and its parameter or node agree |
+//! | G15 | a control op's operands and results agree with its functions' parameters and results in number, dtype and rank |
+//! | G16 | functions do not call themselves, not by way of others either |
 
 use std::collections::{HashMap, HashSet};
 use std::fmt;
 
 use crate::attr::Attr;
 use crate::graph::{Def, Function, Loc, Module, Node, NodeId, ParamKind, TensorType, Value};
+use crate::ops::control::{While, callees};
 
 /// How many violations are collected before the verifier stops.
 const MAX_VIOLATIONS: usize = 50;
@@ -139,6 +142,10 @@ impl<'a> Verifier<'a> {
                 self.fail("G06", format!("the function name `{}` is empty or occurs twice", f.name));
             }
         }
+        if let Err(cycle) = petgraph::algo::toposort(&call_graph(self.m), None) {
+            let name = self.m.funcs.get(cycle.node_id().index()).map_or("", |f| &f.name);
+            self.fail("G16", format!("@{name} calls itself"));
+        }
         let mut entries = HashSet::new();
         for &e in &self.m.entries {
             if e >= self.m.funcs.len() || !entries.insert(e) {
@@ -212,6 +219,7 @@ impl<'a> Verifier<'a> {
         self.attrs(n);
         if undefined.is_empty() {
             self.types(f, n);
+            self.calls(f, n);
         }
     }
 
@@ -231,14 +239,45 @@ impl<'a> Verifier<'a> {
         }
     }
 
+    /// The functions of a control op take its operands and give its results.
+    fn calls(&mut self, f: &Function, n: &Node) {
+        let (callees, skip) = callees(&*n.op);
+        let condition = |i: usize| n.op.is::<While>().is_some() && i == 0;
+        let alike = |a: &TensorType, b: &TensorType| a.dtype == b.dtype && a.rank() == b.rank();
+        for (i, index) in callees.into_iter().enumerate() {
+            let Some(g) = self.m.funcs.get(index) else { continue };
+            let given: Vec<&TensorType> = n.inputs.iter().skip(skip).map(|&v| f.ty(v)).collect();
+            let takes: Vec<&TensorType> = g.params.iter().map(|p| g.ty(p.value)).collect();
+            if given.len() != takes.len() || !given.iter().zip(&takes).all(|(a, b)| alike(a, b)) {
+                self.fail("G15", format!("@{} takes {takes:?}, the node gives {given:?}", g.name));
+            }
+            let gives: Vec<&TensorType> =
+                g.results.iter().filter(|r| exists(g, r.value)).map(|r| g.ty(r.value)).collect();
+            if condition(i) {
+                if !matches!(gives[..], [t] if t.dtype == crate::DType::Bool && t.rank() == 0) {
+                    self.fail("G15", format!("the condition @{} gives {gives:?}, not one bool", g.name));
+                }
+                continue;
+            }
+            let wanted: Vec<&TensorType> = n.outputs.iter().map(|&v| f.ty(v)).collect();
+            if gives.len() != wanted.len() || !gives.iter().zip(&wanted).all(|(a, b)| alike(a, b)) {
+                self.fail("G15", format!("@{} gives {gives:?}, the node has {wanted:?}", g.name));
+            }
+        }
+    }
+
     fn attrs(&mut self, n: &Node) {
         for (name, a) in n.op.attrs().0 {
             match a {
                 Attr::Func(i) if i >= self.m.funcs.len() => {
                     self.fail("G11", format!("attribute `{name}` names function {i} of {}", self.m.funcs.len()));
                 }
-                Attr::Dims(dims) => dims.iter().for_each(|d| self.symbols(d)),
-                _ => {}
+                Attr::Funcs(list) => {
+                    for i in list.into_iter().filter(|&i| i >= self.m.funcs.len()) {
+                        self.fail("G11", format!("attribute `{name}` names function {i} of {}", self.m.funcs.len()));
+                    }
+                }
+                a => a.for_each_dim(&mut |d| self.symbols(d)),
             }
         }
     }
@@ -265,6 +304,20 @@ impl<'a> Verifier<'a> {
             self.fail("G05", format!("symbol `{s}` of `{d}` is not declared"));
         }
     }
+}
+
+/// Which function calls which; nodes are numbered as the functions are.
+fn call_graph(m: &Module) -> petgraph::Graph<(), ()> {
+    let mut g = petgraph::Graph::new();
+    for _ in &m.funcs {
+        g.add_node(());
+    }
+    for (i, f) in m.funcs.iter().enumerate() {
+        for callee in f.nodes().flat_map(|(_, n)| callees(&*n.op).0).filter(|&c| c < m.funcs.len()) {
+            g.add_edge((i as u32).into(), (callee as u32).into(), ());
+        }
+    }
+    g
 }
 
 /// Whether a function has a value; every other access to values panics where it has not.

@@ -162,7 +162,18 @@ fn fold(
 }
 
 fn finite(t: &Tensor) -> bool {
-    t.to_f64s().is_some_and(|v| v.iter().all(|x| x.is_finite()))
+    largest(t).is_some()
+}
+
+/// The largest magnitude of a tensor of finite floats; `None` if an element is not finite.
+fn largest(t: &Tensor) -> Option<f64> {
+    let most = match t.as_slice::<f32>() {
+        // Magnitudes of floats are ordered as their bits are; NaN and infinity come last. Whole weights are read here.
+        Some(x) => f64::from(f32::from_bits(x.iter().fold(0, |m, x| m.max(x.to_bits() & 0x7fff_ffff)))),
+        // `f64::max` passes NaN over.
+        None => t.to_f64s()?.iter().fold(0f64, |m, x| if x.is_nan() { f64::INFINITY } else { m.max(x.abs()) }),
+    };
+    most.is_finite().then_some(most)
 }
 
 /// The weights times (or divided by) a constant that holds one number, or one for each index of an axis of the product's
@@ -202,16 +213,13 @@ fn weight_axis(op: &dyn Op, operand: usize, axis: usize, rank: usize) -> Option<
 
 /// Whether the new weights say what the old ones and the scale say: all finite, and not lost to underflow.
 fn representable(weights: &Tensor, scale: &Tensor, new: &Tensor) -> bool {
-    let all = |t: &Tensor| t.to_f64s().unwrap_or_default();
-    if !(finite(weights) && finite(scale) && finite(new)) {
-        return false;
-    }
-    let largest = |t: &Tensor| all(t).iter().fold(0f64, |m, x| m.max(x.abs()));
+    // Weights that are not finite stay so under any finite scale, so they need no check of their own.
+    let (Some(scale), Some(most)) = (largest(scale), largest(new)) else { return false };
     // The smallest normal number of the type, with room for the products below the largest that matter.
     let floor = match new.dtype() {
         kiln_ir::DType::F16 => 2f64.powi(-4),
         kiln_ir::DType::F64 => 2f64.powi(-900),
         _ => 2f64.powi(-96),
     };
-    largest(new) >= floor || largest(weights) == 0.0 || largest(scale) == 0.0
+    most >= floor || scale == 0.0 || largest(weights) == Some(0.0)
 }

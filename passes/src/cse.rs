@@ -81,6 +81,8 @@ fn hash(name: &str, attrs: &Attrs, operands: &[Value]) -> u64 {
             Attr::Dims(x) => x.hash(&mut h),
             Attr::Tensor(t) => hash_tensor(t, &mut h),
             Attr::Func(x) => x.hash(&mut h),
+            Attr::Funcs(x) => x.hash(&mut h),
+            Attr::Types(x) => x.hash(&mut h),
         }
     }
     h.finish()

@@ -1,8 +1,11 @@
 //! Dead code: pure nodes whose results nothing needs are dropped, and the symbols that nothing mentions.
+//!
+//! A node whose result binds a symbol (a size that depends on data) is needed by whatever mentions the symbol.
 
 use anyhow::Result;
-use kiln_ir::{Attr, Effect, Function, Module, Value};
-use std::collections::BTreeSet;
+use kiln_ir::ops::control::callees;
+use kiln_ir::{Dim, Effect, Function, Module, Node, Symbol, Value};
+use std::collections::{BTreeSet, HashMap};
 
 use crate::manager::{Cx, Pass, each_function};
 
@@ -17,14 +20,76 @@ impl Pass for Dce {
         "drops nodes whose results nothing needs, and unused symbols"
     }
     fn run(&self, m: &mut Module, cx: &mut Cx) -> Result<bool> {
-        let changed = each_function(m, |f| Ok(drop_dead(f, cx)))?;
+        // What a function mentions its callers bind.
+        let mentioned: Vec<BTreeSet<Symbol>> = m.funcs.iter().map(mentioned).collect();
+        let changed = each_function(m, |f| Ok(drop_dead(f, &mentioned, cx)))?;
         Ok(changed | drop_symbols(m))
     }
 }
 
-fn drop_dead(f: &mut Function, cx: &mut Cx) -> bool {
+/// The symbols that a function's types and attributes mention.
+fn mentioned(f: &Function) -> BTreeSet<Symbol> {
+    let mut found = BTreeSet::new();
+    let mut note = |d: &Dim| {
+        d.for_each_symbol(&mut |s| {
+            found.insert(s.clone());
+        });
+    };
+    (0..f.value_count()).for_each(|v| f.ty(Value(v as u32)).shape.iter().for_each(&mut note));
+    for (_, a) in f.nodes().flat_map(|(_, n)| n.op.attrs().0) {
+        a.for_each_dim(&mut note);
+    }
+    found
+}
+
+/// For each symbol that a node of the function binds, the first value whose shape holds it alone.
+fn binders(f: &Function) -> HashMap<Symbol, Value> {
+    let mut found = HashMap::new();
+    let mut of_params = BTreeSet::new();
+    for p in &f.params {
+        f.ty(p.value).shape.iter().for_each(|d| {
+            d.for_each_symbol(&mut |s| {
+                of_params.insert(s.clone());
+            })
+        });
+    }
+    for v in f.nodes().flat_map(|(_, n)| &n.outputs) {
+        for s in f.ty(*v).shape.iter().filter_map(Dim::as_symbol) {
+            if !of_params.contains(s) {
+                found.entry(s.clone()).or_insert(*v);
+            }
+        }
+    }
+    found
+}
+
+fn drop_dead(f: &mut Function, mentioned: &[BTreeSet<Symbol>], cx: &mut Cx) -> bool {
     let mut needed = vec![false; f.value_count()];
     f.results.iter().for_each(|r| needed[r.value.0 as usize] = true);
+    let binders = binders(f);
+    let need_symbols = |needed: &mut Vec<bool>, f: &Function, n: &Node| {
+        if binders.is_empty() {
+            return;
+        }
+        let mut need = |s: &Symbol| {
+            if let Some(v) = binders.get(s) {
+                needed[v.0 as usize] = true;
+            }
+        };
+        let types = n.inputs.iter().chain(&n.outputs).flat_map(|&v| &f.ty(v).shape);
+        types.for_each(|d| d.for_each_symbol(&mut need));
+        n.op.attrs().0.iter().for_each(|(_, a)| a.for_each_dim(&mut |d| d.for_each_symbol(&mut need)));
+        callees(&*n.op).0.iter().filter_map(|&c| mentioned.get(c)).flatten().for_each(need);
+    };
+    f.results.iter().for_each(|r| {
+        f.ty(r.value).shape.iter().for_each(|d| {
+            d.for_each_symbol(&mut |s| {
+                if let Some(v) = binders.get(s) {
+                    needed[v.0 as usize] = true;
+                }
+            })
+        });
+    });
     // Users stand behind definitions, so one sweep from the end decides every node.
     let mut keep = vec![true; f.node_count()];
     let mut dropped = false;
@@ -32,6 +97,7 @@ fn drop_dead(f: &mut Function, cx: &mut Cx) -> bool {
         let live = n.op.effect() == Effect::Effect || n.outputs.iter().any(|v| needed[v.0 as usize]);
         if live || !cx.allow() {
             n.inputs.iter().for_each(|v| needed[v.0 as usize] = true);
+            need_symbols(&mut needed, f, n);
         } else {
             keep[id.0 as usize] = false;
             dropped = true;
@@ -61,22 +127,7 @@ fn drop_dead(f: &mut Function, cx: &mut Cx) -> bool {
 }
 
 fn drop_symbols(m: &mut Module) -> bool {
-    let mut used = BTreeSet::new();
-    let mut note = |d: &kiln_ir::Dim| {
-        if d.as_const().is_none() {
-            d.for_each_symbol(&mut |s| {
-                used.insert(s.clone());
-            });
-        }
-    };
-    for f in &m.funcs {
-        (0..f.value_count()).for_each(|v| f.ty(Value(v as u32)).shape.iter().for_each(&mut note));
-        for (_, a) in f.nodes().flat_map(|(_, n)| n.op.attrs().0) {
-            if let Attr::Dims(dims) = a {
-                dims.iter().for_each(&mut note);
-            }
-        }
-    }
+    let used: BTreeSet<Symbol> = m.funcs.iter().flat_map(mentioned).collect();
     let before = m.symbols.len();
     m.symbols.retain(|s, _| used.contains(s));
     m.symbols.len() != before

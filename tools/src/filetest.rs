@@ -17,9 +17,12 @@
 //! | `// math: fast` | with `pass`: the mode; strict without it |
 //! | `// verify` | every line with `// error: G07 text` has a violation of that code whose message holds the text, and no other line has one |
 //! | `// parse` | the text is refused on the line with `// error: text`, with that message |
+//! | `// run: seed=1 tol=1e-5` | on random inputs, every level and backend agrees with the reference interpreter; see [`run`] |
 //!
 //! `KILN_BLESS=1` rewrites expectations in place. A pass test also prints and parses its result again: the round trip is
 //! part of every one.
+
+pub mod run;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -30,6 +33,7 @@ use kiln_ir::verify::{self, Violation};
 use kiln_ir::{Module, NodeId};
 use kiln_passes::manager::{self, Math, Options, Pass};
 use kiln_passes::pipeline;
+pub use run::Run;
 
 /// What a file tests.
 #[derive(Clone, Debug, PartialEq)]
@@ -45,6 +49,8 @@ pub enum Mode {
     Verify,
     /// The parser's error.
     Parse,
+    /// Every level and backend against the reference interpreter.
+    Run(Run),
 }
 
 /// A test file, taken apart.
@@ -79,6 +85,15 @@ impl FileTest {
                 }
                 ("verify", "") => Mode::Verify,
                 ("parse", "") => Mode::Parse,
+                ("run", words) => Mode::Run(Run::parse(words)?),
+                ("dims", words) if let Some(Mode::Run(run)) = &mut mode => {
+                    run.dims(words)?;
+                    continue;
+                }
+                ("inputs", words) if let Some(Mode::Run(run)) = &mut mode => {
+                    run.inputs(words)?;
+                    continue;
+                }
                 ("math", "fast") => {
                     math = Math::Fast;
                     continue;
@@ -86,13 +101,16 @@ impl FileTest {
                 ("math", "strict") | ("", "") => continue,
                 // Prose after the directives says what the test is about.
                 _ if mode.is_some() => continue,
-                _ => bail!("`// {line}` is no directive: a test begins with `// pass: ..`, `// verify` or `// parse`"),
+                _ => bail!(
+                    "`// {line}` is no directive: a test begins with `// pass: ..`, `// verify`, `// parse` or `// run: ..`"
+                ),
             };
             if mode.replace(new).is_some() {
-                bail!("a test has one of `pass`, `verify`, `parse`");
+                bail!("a test has one of `pass`, `verify`, `parse`, `run`");
             }
         }
-        let mut mode = mode.context("the file begins with no directive: `// pass: ..`, `// verify` or `// parse`")?;
+        let mut mode =
+            mode.context("the file begins with no directive: `// pass`, `// verify`, `// parse` or `// run`")?;
         if let Mode::Passes { math: m, .. } = &mut mode {
             *m = math;
         }
@@ -112,6 +130,7 @@ impl FileTest {
             Mode::Passes { names, math } => run_passes(&self.source, names, *math),
             Mode::Verify => check_violations(&self.source).map(|()| String::new()),
             Mode::Parse => check_parse_error(&self.source).map(|()| String::new()),
+            Mode::Run(run) => run.check(&self.source).map(|()| String::new()),
         }
     }
 }

@@ -1,4 +1,5 @@
-//! Kiln's test runner for text files, and its benchmarks.
+//! Kiln's test runner for text files, its conformance runner, and its benchmarks.
 #![forbid(unsafe_code)]
 
+pub mod conformance;
 pub mod filetest;

@@ -1,4 +1,4 @@
-//! One test for each file under `testdata/passes` and `testdata/verify`; see [`kiln_tools::filetest`].
+//! One test for each file under `testdata/passes`, `testdata/verify` and `testdata/run`; see [`kiln_tools::filetest`].
 
 use std::path::Path;
 use std::process::ExitCode;
@@ -11,7 +11,7 @@ fn main() -> ExitCode {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../testdata");
     let bless = std::env::var_os("KILN_BLESS").is_some_and(|v| v == "1");
     let mut trials = vec![];
-    for dir in ["passes", "verify"] {
+    for dir in ["passes", "verify", "run"] {
         let files = match filetest::files(&root.join(dir)) {
             Ok(files) => files,
             Err(e) => {

@@ -169,7 +169,7 @@ pub fn host_target() -> Result<Target> {
         fma: false,
         l1: cache_bytes(1).unwrap_or(32 << 10),
         l2: cache_bytes(2).unwrap_or(1 << 20),
-        call_tiles: true,
+        tiles: super::host_tiles().iter().map(|t| (t.rows, t.lanes)).collect(),
     };
     let isa = instruction_set(&target, OptLevel::None, false).context("this machine")?;
     target.fma = facts(&isa, &target).fma;
@@ -212,7 +212,7 @@ mod tests {
             fma: true,
             l1: 32 << 10,
             l2: 1 << 20,
-            call_tiles: false,
+            tiles: vec![],
         }
     }
 

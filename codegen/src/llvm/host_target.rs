@@ -28,7 +28,7 @@ pub fn host_target() -> Target {
         fma: arm || has("fma"),
         l1: cache_bytes(1).unwrap_or(32 << 10),
         l2: cache_bytes(2).unwrap_or(512 << 10),
-        call_tiles: false,
+        tiles: vec![],
         full_vectors_only: false,
         features,
     }

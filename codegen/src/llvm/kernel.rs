@@ -492,7 +492,7 @@ impl<'a> Printer<'a> {
     fn call_tile(&mut self, c: &CallTile) -> Result<()> {
         let Some(tiles) = self.env.tiles else {
             bail!(
-                "calls a runtime micro-kernel, which only code in this process can do; schedule it without call_tiles"
+                "calls a runtime micro-kernel, which only code in this process can do; schedule it for a target without micro-kernels"
             )
         };
         let address = tiles

@@ -27,7 +27,7 @@ pub fn border(
         bail!("the fill of a padding is one element");
     }
     let mut symbols = std::collections::BTreeSet::new();
-    for d in ty.shape.iter().chain(low).chain(high) {
+    for d in ty.shape.iter().chain(low).chain(high).chain(layout.dims()) {
         d.for_each_symbol(&mut |s| {
             symbols.insert(s.clone());
         });

@@ -81,17 +81,20 @@ pub fn lower(f: &Function, cluster: &Cluster, walk: &Walk, layouts: &Layouts, na
         name: name.into(),
         level: Level::Nest,
         buffers: vec![],
-        symbols: cluster_symbols(f, cluster),
+        symbols: cluster_symbols(f, cluster, layouts),
         tasks: Dim::from(1),
         threads: 1,
         body: Default::default(),
         types: vec![],
     };
+    let mut b = KernelBuilder::new(kernel);
+    let zero = b.index(0);
     let mut e = Emit {
         f,
         cluster,
         layouts,
-        b: KernelBuilder::new(kernel),
+        b,
+        zero,
         inputs: vec![],
         buffers: HashMap::new(),
         loops: vec![],
@@ -105,8 +108,8 @@ pub fn lower(f: &Function, cluster: &Cluster, walk: &Walk, layouts: &Layouts, na
     Ok(Nest { kernel: e.b.finish(), inputs: e.inputs, loops: e.loops })
 }
 
-/// The symbols that the types and attributes of a cluster mention, in name order.
-fn cluster_symbols(f: &Function, cluster: &Cluster) -> Vec<Symbol> {
+/// The symbols that the types, layouts and attributes of a cluster mention, in name order.
+fn cluster_symbols(f: &Function, cluster: &Cluster, layouts: &Layouts) -> Vec<Symbol> {
     let mut found = std::collections::BTreeSet::new();
     let mut note = |d: &Dim| {
         d.for_each_symbol(&mut |s| {
@@ -117,12 +120,14 @@ fn cluster_symbols(f: &Function, cluster: &Cluster) -> Vec<Symbol> {
     // A copy of an input has no nodes.
     for &v in values.chain([&cluster.output]) {
         f.ty(v).shape.iter().for_each(&mut note);
+        // A part of a larger buffer is placed by the sizes of the other parts.
+        if let Some(l) = layouts.get(&v) {
+            l.dims().for_each(&mut note);
+        }
     }
     for &n in &cluster.nodes {
         for (_, a) in f.node(n).op.attrs().0 {
-            if let kiln_ir::Attr::Dims(d) = a {
-                d.iter().for_each(&mut note);
-            }
+            a.for_each_dim(&mut note);
         }
     }
     found.into_iter().collect()
@@ -146,6 +151,8 @@ struct Emit<'a> {
     cluster: &'a Cluster,
     layouts: &'a Layouts,
     b: KernelBuilder,
+    /// The index 0, the only one that an axis of extent 1 has.
+    zero: V,
     inputs: Vec<Value>,
     buffers: HashMap<Value, BufId>,
     loops: Vec<NestLoop>,
@@ -179,22 +186,13 @@ impl Emit<'_> {
     /// The loops over the result, the hoisted reductions, the store.
     fn nest(&mut self, walk: &Walk, out: BufId) -> Result<()> {
         let shape = self.f.ty(self.cluster.output).shape.clone();
-        let zero = self.b.index(0);
         // Until its loop is open, an axis has no index.
         let mut index: Vec<Option<V>> = vec![None; shape.len()];
-        self.open(walk, 0, &shape, &mut index, zero, out)
+        self.open(walk, 0, &shape, &mut index, out)
     }
 
-    fn open(
-        &mut self,
-        walk: &Walk,
-        at: usize,
-        shape: &[Dim],
-        index: &mut Vec<Option<V>>,
-        zero: V,
-        out: BufId,
-    ) -> Result<()> {
-        self.hoist(index, zero)?;
+    fn open(&mut self, walk: &Walk, at: usize, shape: &[Dim], index: &mut Vec<Option<V>>, out: BufId) -> Result<()> {
+        self.hoist(index)?;
         let Some(&group) = walk.order.get(at) else {
             let index: Vec<V> =
                 index.iter().map(|i| i.ok_or_else(|| anyhow!("an axis has no loop"))).collect::<Result<_>>()?;
@@ -211,7 +209,7 @@ impl Emit<'_> {
             for (axis, v) in axes.clone().zip(e.split_index(iv, &shape[axes.clone()])) {
                 index[axis] = Some(v);
             }
-            e.open(walk, at + 1, shape, index, zero, out)?;
+            e.open(walk, at + 1, shape, index, out)?;
             Ok(vec![])
         })?;
         Ok(())
@@ -239,12 +237,12 @@ impl Emit<'_> {
     }
 
     /// Computes the cluster's inner reductions that depend on no axis whose loop is still to be opened.
-    fn hoist(&mut self, index: &[Option<V>], zero: V) -> Result<()> {
+    fn hoist(&mut self, index: &[Option<V>]) -> Result<()> {
         for (v, at) in index::reductions(self.f, self.cluster) {
             let known: Option<Vec<V>> = at
                 .iter()
                 .map(|source| match source {
-                    Source::Zero => Some(zero),
+                    Source::Zero => Some(self.zero),
                     Source::Axis(a) => index[*a],
                     Source::Mixed => None,
                 })
@@ -260,6 +258,11 @@ impl Emit<'_> {
 
     /// The element of a value at an index.
     fn eval(&mut self, v: Value, index: &[V]) -> Result<V> {
+        // What is known of an element is found by its index, so equal indices must be equal values: an axis of extent 1
+        // has one, however it was computed.
+        let shape = &self.f.ty(v).shape;
+        let index = index.iter().zip(shape).map(|(&i, d)| if d.is(1) { self.zero } else { i });
+        let index = &index.collect::<Vec<V>>()[..];
         let key = (v, index.to_vec());
         if let Some(&known) = self.memo.iter().rev().find_map(|m| m.get(&key)) {
             return Ok(known);

@@ -228,7 +228,7 @@ impl Emit<'_> {
 
     /// The index 0.
     pub(super) fn zero(&mut self) -> V {
-        self.b.index(0)
+        self.zero
     }
 
     /// i * step.

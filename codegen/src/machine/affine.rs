@@ -3,7 +3,7 @@
 use std::rc::Rc;
 
 use kiln_ir::Dim;
-use kiln_ir::loops::V;
+use kiln_ir::loops::{Layout, V};
 
 /// A factor of an [`Affine`] term.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -276,6 +276,19 @@ impl Affine {
             return form;
         }
     }
+}
+
+/// The element offset of an access as a linear form; `None` if it lacks an index of the layout.
+pub fn access(layout: &Layout, index: &[Affine], facts: &dyn Facts) -> Option<Affine> {
+    let mut sum = Affine::constant(layout.start.clone());
+    for axis in &layout.axes {
+        let mut part = index.get(axis.axis)?.div(&Dim::from(axis.div), facts);
+        if axis.modulo != 0 {
+            part = part.modulo(&Dim::from(axis.modulo), facts);
+        }
+        sum = sum.add(&part.scale(&axis.stride));
+    }
+    Some(sum.recombine())
 }
 
 /// self / n where n divides every term.

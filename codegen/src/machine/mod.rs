@@ -9,6 +9,7 @@ pub mod affine;
 use std::collections::HashMap;
 
 use anyhow::{Result, bail};
+use kiln_ir::loops::inst::CallTile;
 use kiln_ir::loops::{Block, BufId, For, Inst, Kernel, KernelBuilder, Level, LoopKind, Stmt, Ty, V};
 use kiln_ir::scalar::{BinaryOp, CompareOp, ReduceOp};
 use kiln_ir::{DType, Dim};
@@ -364,7 +365,7 @@ impl Machine<'_> {
     fn tile(&mut self, v: V) -> Result<Tile> {
         let a = match self.val(v)? {
             Val::Tile(t) => return Ok(t),
-            Val::Index(a) => a,
+            Val::Index(a) => a.recombine(),
         };
         let ty = self.k.ty(v);
         self.extents = (i64::from(ty.rows), i64::from(ty.lanes));
@@ -447,6 +448,7 @@ impl Machine<'_> {
         match &s.inst {
             Inst::Store { buf, index, value } => return self.store(*buf, index, *value),
             Inst::Check { ok, status } => return self.check(*ok, *status),
+            Inst::CallTile(call) => return self.call_tile(call),
             _ => {}
         }
         let (Some(&r), Some(ty)) = (s.results.first(), ty) else {
@@ -589,16 +591,10 @@ impl Machine<'_> {
     fn offset(&mut self, buf: BufId, index: &[V]) -> Result<Affine> {
         let layout = self.k.buffer(buf).layout.clone();
         let index: Vec<Affine> = index.iter().map(|&i| self.index(i)).collect::<Result<_>>()?;
-        let mut sum = Affine::constant(layout.start.clone());
-        for axis in &layout.axes {
-            let Some(i) = index.get(axis.axis) else { bail!("an access of buffer {buf:?} lacks index {}", axis.axis) };
-            let mut part = i.div(&Dim::from(axis.div), self);
-            if axis.modulo != 0 {
-                part = part.modulo(&Dim::from(axis.modulo), self);
-            }
-            sum = sum.add(&part.scale(&axis.stride));
+        match affine::access(&layout, &index, self) {
+            Some(form) => Ok(form),
+            None => bail!("an access of buffer {buf:?} lacks an index"),
         }
-        Ok(sum.recombine())
     }
 
     /// The distance of neighbouring lanes in an offset, if it is the same number for all of them.
@@ -705,6 +701,17 @@ impl Machine<'_> {
         if let Some(ok) = all {
             self.b.push_effect(Inst::Check { ok, status });
         }
+        Ok(())
+    }
+
+    /// A call of a micro-kernel: its buffers stay, its numbers become scalars.
+    fn call_tile(&mut self, call: &CallTile) -> Result<()> {
+        let mut call = call.clone();
+        for v in [&mut call.taps, &mut call.depth, &mut call.b_offset, &mut call.valid_rows] {
+            let form = self.index(*v)?;
+            *v = self.scalar(&form)?;
+        }
+        self.b.push_effect(Inst::CallTile(Box::new(call)));
         Ok(())
     }
 

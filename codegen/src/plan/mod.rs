@@ -1,6 +1,7 @@
 //! From an optimized function to a [`Program`]: clusters lowered and scheduled, weights laid out, memory planned.
 
 mod placement;
+mod weights;
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -10,7 +11,7 @@ use kiln_ir::graph::Def;
 use kiln_ir::loops::{Kernel, Layout};
 use kiln_ir::lower::{Lower, View};
 use kiln_ir::ops::constant::Const;
-use kiln_ir::{Atom, Dim, Function, Module, ParamKind, Symbol, SymbolBounds, Tensor, Value};
+use kiln_ir::{Dim, Function, Module, NodeId, ParamKind, Symbol, SymbolBounds, Value};
 use kiln_passes::fusion::{self, Cluster, family};
 use kiln_passes::memplan::{self, Request};
 
@@ -21,6 +22,7 @@ use crate::program::{Place, Port, Program, Step, Weights};
 use crate::schedule::{Schedule, choose, tile};
 use crate::target::Target;
 use placement::Placement;
+pub use weights::Image;
 
 /// What was planned, for reports: one entry a kernel call, and the memory figures.
 #[derive(Clone, Debug)]
@@ -51,22 +53,42 @@ pub struct CallReport {
 }
 
 /// Settings of the plan.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Options {
     /// Prefix of exported symbols.
     pub prefix: String,
     /// Whether the weights go into the object.
     pub embed_weights: bool,
+    /// Whether the caller gives the values of symbols that no input's shape binds; otherwise they are an error.
+    pub free_symbols: bool,
+    /// Whether the plan keeps every level of its kernels, verified, for the loop interpreter.
+    pub keep_levels: bool,
+}
+
+/// A cluster cannot be compiled; the error's source says why.
+#[derive(Debug, Clone, PartialEq)]
+pub struct CannotCompile {
+    /// The cluster's nodes.
+    pub nodes: Vec<NodeId>,
+    place: String,
+}
+
+impl std::fmt::Display for CannotCompile {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.place)
+    }
 }
 
 /// A program with its weights and its report.
 pub struct Planned {
     /// The program.
     pub program: Program,
-    /// The weights, for those who pass them as an argument. Shared with the program if it embeds them.
-    pub weights: Arc<Vec<u8>>,
+    /// The weights, for those who pass them as an argument; none if the program embeds them.
+    pub weights: Image,
     /// What was planned.
     pub report: Report,
+    /// The levels of each of the program's kernels, if [`Options::keep_levels`] asks for them.
+    pub levels: Vec<Levels>,
 }
 
 /// The levels of one kernel call, for dumps and tests.
@@ -80,23 +102,21 @@ pub struct Levels {
     pub machine: Kernel,
 }
 
-/// Alignment of each constant in the weights, in bytes.
-const WEIGHT_ALIGN: usize = 64;
-
 /// Plans a function. Its composite ops must be expanded and its constants folded.
 ///
 /// # Errors
 /// If a node cannot be lowered (the message names it), or a symbol is bound by no input.
 pub fn plan(module: &Module, f: &Function, target: &Target, options: &Options) -> Result<Planned> {
-    let mut p = Planner::new(f, target);
+    let mut p = Planner::new(f, target, options);
     p.ports(module)?;
     let clusters = fusion::fuse(f);
     p.placement = placement::place(f, &clusters, &|v| p.fetched.contains_key(&v));
     for (i, cluster) in clusters.iter().enumerate() {
-        p.cluster(i, cluster).with_context(|| p.describe(cluster))?;
+        p.cluster(i, cluster)
+            .with_context(|| CannotCompile { nodes: cluster.nodes.clone(), place: p.describe(cluster) })?;
     }
     p.results()?;
-    p.finish(options)
+    p.finish()
 }
 
 /// The three levels of a cluster's kernel under the target's schedule.
@@ -114,6 +134,19 @@ pub fn levels(f: &Function, cluster: &Cluster, target: &Target, layouts: &Layout
     Ok(Levels { nest: nest.kernel, scheduled, machine })
 }
 
+/// The symbols in a function's types and attributes.
+fn mentioned(f: &Function) -> std::collections::BTreeSet<Symbol> {
+    let mut found = std::collections::BTreeSet::new();
+    let mut note = |d: &Dim| {
+        d.for_each_symbol(&mut |s| {
+            found.insert(s.clone());
+        });
+    };
+    (0..f.value_count()).for_each(|v| f.ty(Value(v as u32)).shape.iter().for_each(&mut note));
+    f.nodes().flat_map(|(_, n)| n.op.attrs().0).for_each(|(_, a)| a.for_each_dim(&mut note));
+    found
+}
+
 fn lanes(target: &Target) -> Lanes {
     Lanes { vector_bytes: target.vector_bytes, full_only: target.full_vectors_only }
 }
@@ -121,16 +154,18 @@ fn lanes(target: &Target) -> Lanes {
 struct Planner<'a> {
     f: &'a Function,
     target: &'a Target,
+    options: &'a Options,
     symbols: Vec<(Symbol, SymbolBounds)>,
     inputs: Vec<Port>,
     outputs: Vec<Port>,
     kernels: Vec<Kernel>,
+    /// What `kernels` were made from, if it is kept.
+    levels: Vec<Levels>,
     /// Kernels by what they were made from.
     known: HashMap<String, usize>,
     calls: Vec<Call>,
     reports: Vec<CallReport>,
-    weights: Vec<u8>,
-    placed_weights: HashMap<(Value, Option<Layout>), u64>,
+    weights: Image,
     placement: Placement,
     /// The output that holds a value.
     fetched: HashMap<Value, usize>,
@@ -152,19 +187,20 @@ enum Operand {
 }
 
 impl<'a> Planner<'a> {
-    fn new(f: &'a Function, target: &'a Target) -> Planner<'a> {
+    fn new(f: &'a Function, target: &'a Target, options: &'a Options) -> Planner<'a> {
         Planner {
             f,
             target,
+            options,
             symbols: vec![],
             inputs: vec![],
             outputs: vec![],
             kernels: vec![],
+            levels: vec![],
             known: HashMap::new(),
             calls: vec![],
             reports: vec![],
-            weights: vec![],
-            placed_weights: HashMap::new(),
+            weights: Image::default(),
             placement: Placement::default(),
             fetched: HashMap::new(),
         }
@@ -178,8 +214,7 @@ impl<'a> Planner<'a> {
             }
             let ty = self.f.ty(p.value);
             for d in &ty.shape {
-                if let [(atoms, 1)] = &d.terms()[..]
-                    && let [Atom::Sym(s)] = &atoms[..]
+                if let Some(s) = d.as_symbol()
                     && !self.symbols.iter().any(|k| k.0 == *s)
                 {
                     let bounds = module.symbols.get(s).copied().unwrap_or(SymbolBounds { min: 0, max: None });
@@ -187,6 +222,14 @@ impl<'a> Planner<'a> {
                 }
             }
             self.inputs.push(Port { name: p.name.clone(), dtype: ty.dtype, shape: ty.shape.clone() });
+        }
+        if self.options.free_symbols {
+            for s in mentioned(self.f) {
+                if !self.symbols.iter().any(|k| k.0 == s) {
+                    let bounds = module.symbols.get(&s).copied().unwrap_or(SymbolBounds { min: 0, max: None });
+                    self.symbols.push((s, bounds));
+                }
+            }
         }
         for (i, r) in self.f.results.iter().enumerate() {
             let ty = self.f.ty(r.value);
@@ -268,7 +311,7 @@ impl<'a> Planner<'a> {
         let mut buffers = vec![];
         for &v in &nest.inputs {
             buffers.push(match f.def_node(v).and_then(|n| n.op.is::<Const>()) {
-                Some(constant) => Operand::Weights(self.weight(v, &constant.value, layouts.get(&v))?),
+                Some(constant) => Operand::Weights(self.weights.place(v, &constant.value, layouts.get(&v))?),
                 None => Operand::Value(v),
             });
         }
@@ -288,11 +331,15 @@ impl<'a> Planner<'a> {
         let scheduled = tile::apply(nest, schedule, Caps { fma: self.target.fma })?;
         let machine = machine::lower(&scheduled, &lanes(self.target))?;
         // Each level checks the one above; a violation is a bug of the compiler, so release builds save the time.
-        if cfg!(debug_assertions) {
+        if cfg!(debug_assertions) || self.options.keep_levels {
             for k in [&nest.kernel, &scheduled, &machine] {
                 kiln_ir::loops::verify::verify(k, None)
                     .with_context(|| format!("the {:?} level under `{schedule}`", k.level))?;
             }
+        }
+        if self.options.keep_levels {
+            let machine = machine.clone();
+            self.levels.push(Levels { nest: nest.kernel.clone(), scheduled, machine });
         }
         self.kernels.push(machine);
         self.known.insert(key, self.kernels.len() - 1);
@@ -311,22 +358,6 @@ impl<'a> Planner<'a> {
         });
         let symbols = nest.kernel.symbols.iter().map(|s| Dim::sym(&s.0)).collect();
         self.calls.push(Call { kernel, buffers, symbols, tasks: k.tasks.clone() });
-    }
-
-    /// The place of a constant in the weights, laid out as its kernel wants it.
-    fn weight(&mut self, v: Value, t: &Tensor, layout: Option<&Layout>) -> Result<u64> {
-        let key = (v, layout.cloned());
-        if let Some(&at) = self.placed_weights.get(&key) {
-            return Ok(at);
-        }
-        self.weights.resize(self.weights.len().next_multiple_of(WEIGHT_ALIGN), 0);
-        let at = self.weights.len() as u64;
-        match layout {
-            None => self.weights.extend_from_slice(t.bytes()),
-            Some(l) => pack(t, l, &mut self.weights)?,
-        }
-        self.placed_weights.insert(key, at);
-        Ok(at)
     }
 
     /// Results that no kernel wrote: parameters, constants, and values fetched twice are copied.
@@ -350,7 +381,7 @@ impl<'a> Planner<'a> {
         v
     }
 
-    fn finish(mut self, options: &Options) -> Result<Planned> {
+    fn finish(self) -> Result<Planned> {
         // Lifetimes of the values that live in the workspace.
         let mut spans: Vec<(Value, usize, usize)> = vec![];
         let mut span_of: HashMap<Value, usize> = HashMap::new();
@@ -403,22 +434,25 @@ impl<'a> Planner<'a> {
             calls: self.reports,
             workspace: memory.total.clone(),
             naive: memory.naive,
-            weights: self.weights.len() as u64,
+            weights: self.weights.used() as u64,
         };
-        self.weights.resize(self.weights.len().next_multiple_of(WEIGHT_ALIGN), 0);
-        let weights = Arc::new(self.weights);
+        let (embedded, weights) = if self.options.embed_weights {
+            (Weights::Embedded(Arc::new(self.weights.bytes()?)), Image::default())
+        } else {
+            (Weights::Argument, self.weights)
+        };
         let program = Program {
-            prefix: options.prefix.clone(),
+            prefix: self.options.prefix.clone(),
             kernels: self.kernels,
             symbols: self.symbols,
             inputs: self.inputs,
             outputs: self.outputs,
             workspace: memory.total,
-            weights: if options.embed_weights { Weights::Embedded(weights.clone()) } else { Weights::Argument },
+            weights: embedded,
             steps,
             data: vec![],
         };
-        Ok(Planned { program, weights, report })
+        Ok(Planned { program, weights, report, levels: self.levels })
     }
 }
 
@@ -440,45 +474,4 @@ fn product_flops(f: &Function, c: &Cluster) -> Dim {
         }
     }
     Dim::from(0)
-}
-
-/// Appends a constant in a packed layout; elements that the layout adds are zero.
-fn pack(t: &Tensor, layout: &Layout, out: &mut Vec<u8>) -> Result<()> {
-    let size = t.dtype().size();
-    let Some(total) = layout.size.as_const().and_then(|n| usize::try_from(n).ok()) else {
-        bail!("a packed constant has a symbolic size");
-    };
-    let base = out.len();
-    out.resize(base + total * size, 0);
-    let shape = t.shape();
-    let bytes = t.bytes();
-    let Some((&inner, outer)) = shape.split_last() else { bail!("a packed constant has no axes") };
-    let rows: usize = outer.iter().product();
-    let mut index = vec![0i64; shape.len()];
-    let last = shape.len() - 1;
-    // Offsets along the last axis are the same for every row: computed once.
-    let none = |_: &Symbol| None;
-    let mut along = Vec::with_capacity(inner);
-    for i in 0..inner {
-        index[last] = i as i64;
-        along.push(layout.offset(&index, &none).unwrap_or(0));
-    }
-    index[last] = 0;
-    let origin = along.first().copied().unwrap_or(0);
-    for row in 0..rows {
-        let Some(at) = layout.offset(&index, &none) else { bail!("a packed constant's layout is symbolic") };
-        for (i, &o) in along.iter().enumerate() {
-            let to = base + (at - origin + o) as usize * size;
-            let from = (row * inner + i) * size;
-            out[to..to + size].copy_from_slice(&bytes[from..from + size]);
-        }
-        for axis in (0..last).rev() {
-            index[axis] += 1;
-            if index[axis] < shape[axis] as i64 {
-                break;
-            }
-            index[axis] = 0;
-        }
-    }
-    Ok(())
 }

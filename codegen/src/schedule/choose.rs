@@ -6,7 +6,7 @@ use kiln_ir::ops::constant::Const;
 use kiln_ir::{DType, Dim, Function, Value};
 use kiln_passes::fusion::{Cluster, family};
 
-use super::{Schedule, TaskAxis, TileAxis};
+use super::{Schedule, TaskAxis, TileAxis, call};
 use crate::lower::{LoopRole, Nest, NestLoop, Walk, collapse};
 use crate::target::Target;
 
@@ -21,6 +21,8 @@ pub enum Class {
         lanes: usize,
         /// Rows and lanes of the tile.
         tile: (u16, u16),
+        /// The runtime's micro-kernel that may compute it, by the extents of its tile.
+        call: Option<(u16, u16)>,
         /// Bytes of the rows' operand that one row reads: what one row costs in cache.
         row_bytes: u64,
     },
@@ -76,8 +78,12 @@ struct Sides {
     lane_operand: Value,
     /// The lane operand's axis that runs along lanes.
     lane_axis: usize,
+    /// The lane operand's axes that are summed over.
+    summed: Vec<usize>,
     /// The result's axes that only the other operand has.
     row_axes: Vec<usize>,
+    /// Whether both factors and the sum are f32.
+    single: bool,
     /// Elements summed per result element.
     depth: Dim,
 }
@@ -85,19 +91,21 @@ struct Sides {
 fn sides(f: &Function, cluster: &Cluster) -> Option<Sides> {
     let n = *cluster.nodes.iter().find(|&&n| matches!(family(f, n), Lower::Contract(_) | Lower::Window { .. }))?;
     let node = f.node(n);
+    let single = node.inputs.iter().chain(&node.outputs).all(|&v| f.ty(v).dtype == DType::F32);
     match family(f, n) {
-        Lower::Contract(spec) => contract_sides(f, &spec, &node.inputs),
+        Lower::Contract(spec) => contract_sides(f, &spec, &node.inputs, single),
         Lower::Window { kind: WindowKind::Conv { groups: 1 }, dims } => {
             let w = node.inputs[1];
             let rank = dims.len();
             let depth = Dim::product(&f.ty(w).shape[..rank + 1]);
-            Some(Sides { lane_operand: w, lane_axis: rank + 1, row_axes: (0..rank + 1).collect(), depth })
+            let axes: Vec<usize> = (0..rank + 1).collect();
+            Some(Sides { lane_operand: w, lane_axis: rank + 1, summed: axes.clone(), row_axes: axes, single, depth })
         }
         _ => None,
     }
 }
 
-fn contract_sides(f: &Function, spec: &ContractSpec, inputs: &[Value]) -> Option<Sides> {
+fn contract_sides(f: &Function, spec: &ContractSpec, inputs: &[Value], single: bool) -> Option<Sides> {
     let last = *spec.out.last()?;
     let depth = spec
         .lhs
@@ -113,7 +121,8 @@ fn contract_sides(f: &Function, spec: &ContractSpec, inputs: &[Value]) -> Option
     let lane_axis = lane_labels.iter().position(|l| *l == last)?;
     let only_rows = |l: &u8| row_labels.contains(l) && !lane_labels.contains(l);
     let row_axes = (0..spec.out.len()).filter(|&i| only_rows(&spec.out[i])).collect();
-    Some(Sides { lane_operand: lane, lane_axis, row_axes, depth })
+    let summed = (0..lane_labels.len()).filter(|&a| !spec.out.contains(&lane_labels[a])).collect();
+    Some(Sides { lane_operand: lane, lane_axis, summed, row_axes, single, depth })
 }
 
 fn product(f: &Function, cluster: &Cluster, groups: &[std::ops::Range<usize>], target: &Target) -> Option<Choice> {
@@ -124,33 +133,40 @@ fn product(f: &Function, cluster: &Cluster, groups: &[std::ops::Range<usize>], t
         s.row_axes.iter().rev().find_map(|a| groups.iter().position(|g| g.contains(a))).filter(|&g| g != lanes);
     let n = Dim::product(&out.shape[groups[lanes].clone()]);
     let m = row_group.map_or(Dim::from(1), |g| Dim::product(&out.shape[groups[g].clone()]));
-    let tile = register_tile(target, out.dtype, m.as_const(), n.as_const());
+    let call = n.as_const().filter(|_| s.single).and_then(|n| call::kernel(&target.tiles, n));
+    // If the call turns out impossible, loops read the panels that were packed for it.
+    let panel = call.map(|c| c.1);
+    let tile = register_tile(target, out.dtype, m.as_const(), n.as_const(), panel);
     // Batch axes outermost, then lanes, then rows: a panel of the lane operand stays in cache while rows sweep by.
     let mut order: Vec<usize> = (0..groups.len()).filter(|&g| g != lanes && Some(g) != row_group).collect();
     order.push(lanes);
     order.extend(row_group);
-    let packed = pack(f, &s, tile.1).into_iter().collect();
+    let packed = pack(f, &s, panel.unwrap_or(tile.1)).into_iter().collect();
     let row_bytes = s.depth.as_const().unwrap_or(256).max(1) as u64 * out.dtype.size() as u64;
-    let class = Class::Product { rows: row_group, lanes, tile, row_bytes };
+    let class = Class::Product { rows: row_group, lanes, tile, call, row_bytes };
     Some(Choice { class, walk: Walk { groups: groups.to_vec(), order }, packed })
 }
 
-/// The packed layout of a constant lane operand: `[n / NR][other axes in order][NR]`, padded to whole panels.
+/// The packed layout of a constant lane operand: `[kept axes][n / NR][summed axes][NR]`, padded to whole panels: what one
+/// tile reads is contiguous.
 fn pack(f: &Function, s: &Sides, panel: u16) -> Option<(Value, Layout)> {
     f.def_node(s.lane_operand)?.op.is::<Const>()?;
     let shape = &f.ty(s.lane_operand).shape;
     let nr = i64::from(panel);
     let panels = shape[s.lane_axis].ceil_div(nr);
-    let mut dims = vec![(s.lane_axis, nr, 0, panels)];
-    dims.extend((0..shape.len()).filter(|&a| a != s.lane_axis).map(|a| (a, 1, 0, shape[a].clone())));
+    let kept = (0..shape.len()).filter(|a| *a != s.lane_axis && !s.summed.contains(a));
+    let whole = |a: usize| (a, 1, 0, shape[a].clone());
+    let mut dims: Vec<_> = kept.map(whole).collect();
+    dims.push((s.lane_axis, nr, 0, panels));
+    dims.extend(s.summed.iter().map(|&a| whole(a)));
     dims.push((s.lane_axis, 1, nr, Dim::from(nr)));
     Some((s.lane_operand, Layout::packed(&dims)))
 }
 
 /// Rows and lanes of the accumulator tile. Accumulators, one panel row and a broadcast leave a register free (with none free
 /// the compiler may spill, see docs/performance.md); among the
-/// fitting tiles the one with the lowest estimated time over the whole extents wins.
-pub fn register_tile(target: &Target, elem: DType, m: Option<i64>, n: Option<i64>) -> (u16, u16) {
+/// fitting tiles the one with the lowest estimated time over the whole extents wins. With a `panel` its lanes divide it.
+pub fn register_tile(target: &Target, elem: DType, m: Option<i64>, n: Option<i64>, panel: Option<u16>) -> (u16, u16) {
     let v = i64::from(target.lanes(elem));
     let registers = i64::from(target.vector_registers);
     let (m, n) = (m.unwrap_or(1 << 12), n.unwrap_or(1 << 12));
@@ -158,6 +174,9 @@ pub fn register_tile(target: &Target, elem: DType, m: Option<i64>, n: Option<i64
     for vectors in 1..=4i64 {
         if vectors > 1 && (vectors - 1) * v >= n {
             break;
+        }
+        if panel.is_some_and(|p| i64::from(p) % (vectors * v) != 0) {
+            continue;
         }
         for rows in 1..=14i64 {
             if rows * vectors + vectors + 1 >= registers {
@@ -189,9 +208,7 @@ fn tile_time(rows: i64, vectors: f64) -> f64 {
 /// The schedule of a nest that was lowered as chosen.
 pub fn schedule(choice: &Choice, nest: &Nest, target: &Target) -> Schedule {
     match &choice.class {
-        Class::Product { rows, lanes, tile, row_bytes } => {
-            product_schedule(choice, nest, *rows, *lanes, *tile, *row_bytes, target)
-        }
+        Class::Product { .. } => product_schedule(choice, nest, target),
         Class::Window => window_schedule(nest, target),
         Class::Rows => rows_schedule(nest, target),
         Class::Elements => elements_schedule(nest, target),
@@ -223,19 +240,14 @@ fn size(d: &Dim) -> i64 {
     d.as_const().unwrap_or(32).max(1)
 }
 
-fn product_schedule(
-    choice: &Choice,
-    nest: &Nest,
-    rows: Option<usize>,
-    lanes: usize,
-    tile: (u16, u16),
-    row_bytes: u64,
-    target: &Target,
-) -> Schedule {
+fn product_schedule(choice: &Choice, nest: &Nest, target: &Target) -> Schedule {
+    let Class::Product { rows, lanes, tile, call, row_bytes } = choice.class else { return Schedule::default() };
     let group = |g: usize| &choice.walk.groups[g];
     let find = |g: usize| out_loops(nest).into_iter().find(|l| l.role == LoopRole::Out(group(g).clone())).cloned();
     let (row_loop, lane_loop) = (rows.and_then(find), find(lanes));
-    let mut s = Schedule::default();
+    let call = call.zip(lane_loop.as_ref()).and_then(|(tile, lanes)| call::find(nest, row_loop.as_ref(), lanes, tile));
+    let tile = call.as_ref().map_or(tile, |c| c.tile);
+    let mut s = Schedule { call, ..Schedule::default() };
     let reductions: i64 = reduce_loops(nest).iter().map(|l| size(&l.extent)).product();
     // Batch loops: one task an element, as many loops as there are.
     for l in out_loops(nest) {
@@ -252,13 +264,15 @@ fn product_schedule(
     let panels = (TASK_WORK / (reductions * row_chunk.min(m)).max(1) / tl).clamp(1, (n + tl - 1) / tl);
     if let Some(l) = &row_loop {
         s.tasks.push(TaskAxis { iv: l.iv, chunk: row_chunk });
-        s.rows = Some(TileAxis { iv: l.iv, sizes: falling(tile.0) });
+        if s.call.is_none() {
+            s.rows = Some(TileAxis { iv: l.iv, sizes: falling(tile.0) });
+        }
     }
     if let Some(l) = &lane_loop {
         s.tasks.push(TaskAxis { iv: l.iv, chunk: panels * tl });
         s.lanes.push(TileAxis { iv: l.iv, sizes: lane_sizes(nest, tile.1, target) });
     }
-    if let Some(l) = reduce_loops(nest).last() {
+    if let (Some(l), None) = (reduce_loops(nest).last(), &s.call) {
         s.unroll.push((l.iv, 4));
     }
     s

@@ -1,10 +1,13 @@
 //! Schedules: how a nest of logical loops is mapped to tasks, register tiles and loops. A schedule is data; [`tile`]
 //! applies it, [`choose`] makes one from the target's numbers.
 
+pub mod call;
 pub mod choose;
 pub mod tile;
 
 use kiln_ir::loops::V;
+
+use call::TileCall;
 
 /// A loop whose iterations are dealt out to tasks in chunks.
 #[derive(Clone, Debug, PartialEq)]
@@ -37,6 +40,9 @@ pub struct Schedule {
     pub lanes: Vec<TileAxis>,
     /// Loops whose bodies are laid out several times.
     pub unroll: Vec<(V, u16)>,
+    /// The reduction that a runtime micro-kernel computes; its loops are in none of the other lists but `tasks`, and for
+    /// the lanes' `lanes`.
+    pub call: Option<TileCall>,
 }
 
 impl std::fmt::Display for Schedule {
@@ -54,6 +60,9 @@ impl std::fmt::Display for Schedule {
         for (iv, n) in &self.unroll {
             write!(f, "{sep}unroll {iv:?} by {n}")?;
             sep = ", ";
+        }
+        if let Some(c) = &self.call {
+            write!(f, "{sep}{c}")?;
         }
         Ok(())
     }

@@ -5,6 +5,8 @@
 //! cut into full tiles and one rest; others run through a list of extents down to 1. Transcendental operations are
 //! expanded here, once for all backends.
 
+mod call;
+
 use std::collections::HashMap;
 
 use anyhow::{Result, bail};
@@ -42,8 +44,14 @@ pub fn apply(nest: &Nest, schedule: &Schedule, caps: Caps) -> Result<Kernel> {
         chunks: HashMap::new(),
         rows: 1,
         lanes: 1,
+        first_lane: None,
+        scratch: None,
+        tile_row: None,
     };
     t.task_chunks()?;
+    if let Some(c) = &schedule.call {
+        t.prepare_call(c);
+    }
     t.block(&k.body)?;
     Ok(t.b.finish())
 }
@@ -132,6 +140,11 @@ struct Tiler<'a> {
     /// Extents of the tiles at the current place.
     rows: u16,
     lanes: u16,
+    /// The first lane of the current tile.
+    first_lane: Option<V>,
+    /// Private memory of calls, and the row of the called tile whose epilogue is emitted.
+    scratch: Option<call::Scratch>,
+    tile_row: Option<V>,
 }
 
 impl Tiler<'_> {
@@ -241,6 +254,16 @@ impl Tiler<'_> {
                 Range { lo: self.get(l.lo)?, hi: self.get(l.hi)?, trip: extent.as_const(), extent }
             }
         };
+        if let Some(c) = &self.schedule.call {
+            if c.rows == Some(l.iv) {
+                return self.call_rows(l, &range, c);
+            }
+            if let (true, &[r]) = (c.reduction == l.iv, results) {
+                let v = self.call_result(c)?;
+                self.set(r, v);
+                return Ok(());
+            }
+        }
         if let Some(axis) = self.schedule.rows.clone().filter(|a| a.iv == l.iv) {
             return self.segments(l, &range, &axis, ROWS);
         }
@@ -363,7 +386,9 @@ impl Tiler<'_> {
         if length == Some(size) {
             self.tile_body(l, lo, extent, dim)?;
         } else {
-            let open = self.b.open_loop(LoopKind::Parallel, lo, hi, size, 1, &[]);
+            // Tiles of a call share private memory.
+            let kind = if self.schedule.call.is_some() { LoopKind::Serial } else { LoopKind::Parallel };
+            let open = self.b.open_loop(kind, lo, hi, size, 1, &[]);
             self.tile_body(l, open.iv, extent, dim)?;
             self.b.close_loop(open);
         }
@@ -374,6 +399,9 @@ impl Tiler<'_> {
     fn tile_body(&mut self, l: &For, base: V, extent: u16, dim: u8) -> Result<()> {
         let iv = self.tile_index(base, extent, dim);
         self.set(l.iv, iv);
+        if dim == LANES {
+            self.first_lane = Some(base);
+        }
         self.block(&l.body)
     }
 

@@ -4,7 +4,6 @@
 //! goes, and what had already been renamed goes with it.
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
 use anyhow::{Context, Result};
 
@@ -20,12 +19,10 @@ pub struct File {
 pub enum Body {
     /// As they stand.
     Bytes(Vec<u8>),
-    /// As they stand, shared with others.
-    Shared(Arc<Vec<u8>>),
     /// A weights file with this payload.
     Weights {
         /// Payload.
-        bytes: Arc<Vec<u8>>,
+        bytes: Vec<u8>,
         /// See [`kiln_rt::weights`].
         layout_id: u64,
     },
@@ -36,7 +33,6 @@ impl File {
     pub fn len(&self) -> usize {
         match &self.body {
             Body::Bytes(b) => b.len(),
-            Body::Shared(b) => b.len(),
             Body::Weights { bytes, .. } => kiln_rt::weights::HEADER_LEN + bytes.len(),
         }
     }
@@ -49,7 +45,6 @@ impl File {
     fn write(&self, path: &Path) -> Result<()> {
         match &self.body {
             Body::Bytes(b) => std::fs::write(path, b)?,
-            Body::Shared(b) => std::fs::write(path, &**b)?,
             Body::Weights { bytes, layout_id } => {
                 let mut writer = kiln_rt::WeightsWriter::create(path, *layout_id)?;
                 writer.write(bytes)?;

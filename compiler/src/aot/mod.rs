@@ -107,7 +107,7 @@ pub struct Artifact {
 /// What the plan or the backend refuse; names that are equal as identifiers; arrays that do not fit the model.
 pub fn build(module: &Module, options: &Options, reference: Option<&Arrays>) -> Result<Artifact> {
     let embed = options.weights == WeightsMode::Embed;
-    let plan_options = plan::Options { prefix: options.prefix.clone(), embed_weights: embed };
+    let plan_options = plan::Options { prefix: options.prefix.clone(), embed_weights: embed, ..Default::default() };
     let planned = crate::pipeline::plan(module, &options.target, &plan_options)?;
     assemble(planned, options, reference)
 }
@@ -117,7 +117,7 @@ pub fn build(module: &Module, options: &Options, reference: Option<&Arrays>) -> 
 /// # Errors
 /// As [`build`].
 pub fn assemble(planned: Planned, options: &Options, reference: Option<&Arrays>) -> Result<Artifact> {
-    let Planned { mut program, weights, report } = planned;
+    let Planned { mut program, weights, report, .. } = planned;
     program.data = metadata::tables(&program)?;
     let layout_id = layout_id(&program);
     if options.weights != WeightsMode::Embed {
@@ -164,11 +164,11 @@ pub fn assemble(planned: Planned, options: &Options, reference: Option<&Arrays>)
     match options.weights {
         WeightsMode::Embed => {}
         WeightsMode::File => {
-            let body = Body::Weights { bytes: weights, layout_id };
+            let body = Body::Weights { bytes: weights.bytes()?, layout_id };
             files.push(File { name: format!("{}.weights", options.file), body });
         }
         WeightsMode::Caller => {
-            files.push(File { name: format!("{}.weights.bin", options.file), body: Body::Shared(weights) });
+            files.push(File { name: format!("{}.weights.bin", options.file), body: Body::Bytes(weights.bytes()?) });
         }
     }
     Ok(Artifact { kernels: program.kernels.len(), files, report })

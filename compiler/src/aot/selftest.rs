@@ -23,8 +23,8 @@ const BODY: &str = include_str!("selftest.c");
 /// # Errors
 /// If an array is missing, or of another type or shape than the model's; the message names it.
 pub fn print(i: &Interface<'_>, program: &Program, arrays: &Arrays) -> Result<String> {
-    let given = inputs(arrays, program.inputs.iter().map(|p| p.name.as_str()))?;
-    let values = crate::jit::bind(program, &given).context("the arrays of --inputs do not fit the model")?;
+    let given = inputs(arrays, program.inputs.iter().map(|p| (p.name.as_str(), p.dtype)))?;
+    let values = crate::jit::bind(program, &given, &|_| None).context("the arrays of --inputs do not fit the model")?;
     let wanted: Vec<Tensor> = program
         .outputs
         .iter()

@@ -56,7 +56,7 @@ pub struct Words {
 /// # Errors
 /// An architecture or CPU that the table does not know, a malformed feature, `native` for another architecture.
 pub fn resolve(backend: Backend, words: &Words) -> Result<Target> {
-    let host = Target { call_tiles: false, ..backend.host_target()? };
+    let host = Target { tiles: vec![], ..backend.host_target()? };
     let triple = words.triple.clone().unwrap_or_else(|| host.triple.clone());
     let arch = match triple.split('-').next().unwrap_or_default() {
         "x86_64" | "amd64" => Arch::X86_64,
@@ -118,7 +118,7 @@ fn named(arch: Arch, triple: String, cpu: Option<&str>, backend: Backend) -> Res
         fma: arch == Arch::Aarch64,
         l1: 32 << 10,
         l2: 512 << 10,
-        call_tiles: false,
+        tiles: vec![],
     };
     set_level(&mut target, level);
     Ok(target)
@@ -226,7 +226,7 @@ mod tests {
     #[test]
     fn code_that_stands_alone_calls_no_micro_kernels() -> Result<()> {
         let t = resolve(Backend::Cranelift, &Words::default())?;
-        assert!(!t.call_tiles && t.full_vectors_only);
+        assert!(t.tiles.is_empty() && t.full_vectors_only);
         Ok(())
     }
 }

@@ -98,7 +98,7 @@ pub fn main(args: &Args) -> Result<()> {
         std::mem::replace(&mut lap, Instant::now()).elapsed()
     };
     stage("reading the model");
-    let mut imported = pipeline::import(args.model.path()?, &args.model.open_options()?, &args.model.shapes()?)?;
+    let mut imported = pipeline::import(args.model.path()?, &args.model.open_options()?, &args.model.settings()?)?;
     imported.model = None; // a second copy of the weights
     times.import = stage("optimizing the graph");
     let mut module = imported.module;

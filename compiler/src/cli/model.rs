@@ -4,12 +4,12 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use anyhow::{Context, Result, bail};
-use kiln_ir::Tensor;
+use kiln_ir::{DType, Tensor};
 
-use crate::import::convert::{DimRange, Shapes};
+use crate::import::convert::{DimRange, Settings, Shapes};
 use crate::import::{Config, OpenOptions};
 use crate::jit::Backend;
-use crate::npz::Arrays;
+use crate::npz::{Arrays, as_dtype};
 
 /// A model and how to read it.
 #[derive(clap::Args, Clone)]
@@ -69,11 +69,11 @@ impl ModelArgs {
         })
     }
 
-    /// Ranges of open dimensions.
+    /// What the model is converted for: the ranges of open dimensions.
     ///
     /// # Errors
     /// If a range is malformed.
-    pub fn shapes(&self) -> Result<Shapes> {
+    pub fn settings(&self) -> Result<Settings> {
         let mut dims = BTreeMap::new();
         if let Some(b) = &self.batch {
             dims.insert("batch".to_string(), range(b)?);
@@ -82,7 +82,7 @@ impl ModelArgs {
             let (name, r) = d.split_once('=').with_context(|| format!("`--dim {d}`: write NAME=N or NAME=1..N"))?;
             dims.insert(name.trim().to_string(), range(r)?);
         }
-        Ok(Shapes { inputs: BTreeMap::new(), dims })
+        Ok(Settings { shapes: Shapes { inputs: BTreeMap::new(), dims }, ..Settings::default() })
     }
 }
 
@@ -162,17 +162,18 @@ pub fn pick(arrays: &Arrays, prefix: &str, port: &str) -> Option<Tensor> {
     names.iter().find_map(|n| arrays.iter().find(|a| a.0 == *n)).map(|a| a.1.clone())
 }
 
-/// Inputs for ports, in their order.
+/// Inputs for ports, in their order. An array of another type is converted if each of its elements stays what it is.
 ///
 /// # Errors
-/// If one is missing; the message names it and what the file holds.
-pub fn inputs<'a>(arrays: &Arrays, ports: impl Iterator<Item = &'a str>) -> Result<Vec<Tensor>> {
+/// If one is missing or cannot be converted; the message names it and what the file holds.
+pub fn inputs<'a>(arrays: &Arrays, ports: impl Iterator<Item = (&'a str, DType)>) -> Result<Vec<Tensor>> {
     ports
-        .map(|p| {
-            pick(arrays, "in", p).with_context(|| {
+        .map(|(p, dtype)| {
+            let array = pick(arrays, "in", p).with_context(|| {
                 let has: Vec<&str> = arrays.iter().map(|a| a.0.as_str()).collect();
                 format!("no array for input `{p}`: the file holds {}", has.join(", "))
-            })
+            })?;
+            as_dtype(array, dtype).with_context(|| format!("input `{p}`"))
         })
         .collect()
 }

@@ -50,7 +50,7 @@ pub fn main(args: &Args) -> Result<()> {
     }
     let dump = if args.elide { Dump::Elided } else { Dump::Full };
     let mut module =
-        crate::pipeline::import(args.model.path()?, &args.model.open_options()?, &args.model.shapes()?)?.module;
+        crate::pipeline::import(args.model.path()?, &args.model.open_options()?, &args.model.settings()?)?.module;
     let passes: Vec<Box<dyn Pass>> = if args.passes.is_empty() {
         pipeline::passes()
     } else {

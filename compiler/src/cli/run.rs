@@ -7,7 +7,8 @@ use anyhow::{Context, Result, bail};
 use kiln_ir::Tensor;
 
 use super::model::{CodeArgs, ModelArgs, inputs};
-use crate::jit::{Backend, Executable};
+use crate::executor::{self, Executor};
+use crate::jit::Backend;
 use crate::npz::{self, Arrays};
 use crate::pipeline::{self, Times};
 
@@ -41,10 +42,8 @@ struct Facts {
     threads: usize,
     compile_s: f64,
     times: Times,
-    kernels: usize,
-    code_bytes: usize,
-    weight_bytes: u64,
-    workspace_bytes: usize,
+    #[serde(flatten)]
+    program: executor::Facts,
     peak_rss_mb: Option<f64>,
     #[serde(flatten)]
     bench: Option<Bench>,
@@ -63,22 +62,12 @@ struct Bench {
 /// # Errors
 /// As the importer; or an input has no array.
 pub fn import_for(model: &ModelArgs, arrays: &Arrays) -> Result<(kiln_ir::Module, Vec<Tensor>)> {
-    let mut shapes = model.shapes()?;
-    let open = model.open_options()?;
-    let path = model.path()?;
-    if path.extension().is_none_or(|e| e != "kiln") {
-        // Shapes of the arrays, so that every size is known: the fastest code for this call.
-        let opened = crate::import::open(path, &open)?;
-        for p in &opened.inputs {
-            if let Some(t) = super::model::pick(arrays, "in", &p.key) {
-                shapes.inputs.insert(p.key.clone(), t.shape().to_vec());
-            }
-        }
-    }
-    let module = pipeline::import(path, &open, &shapes)?.module;
+    let (settings, open) = (model.settings()?, model.open_options()?);
+    let array = |key: &str| super::model::pick(arrays, "in", key);
+    let module = pipeline::import_for_call(model.path()?, &open, &settings, &array)?;
     let entry = *module.entries.first().context("the module has no entry")?;
-    let ports: Vec<String> = module.funcs[entry].params.iter().map(|p| p.name.clone()).collect();
-    let given = inputs(arrays, ports.iter().map(String::as_str))?;
+    let f = &module.funcs[entry];
+    let given = inputs(arrays, f.params.iter().map(|p| (p.name.as_str(), f.ty(p.value).dtype)))?;
     Ok((module, given))
 }
 
@@ -92,12 +81,12 @@ pub fn compile_for(
     arrays: &Arrays,
     threads: usize,
     times: &mut Times,
-) -> Result<(Executable, Vec<Tensor>)> {
+) -> Result<(Executor, Vec<Tensor>)> {
     let start = Instant::now();
     let (module, given) = import_for(model, arrays)?;
     times.import = start.elapsed();
-    let executable = pipeline::build(module, code.backend()?, &code.passes(), threads, times)?;
-    Ok((executable, given))
+    let executor = pipeline::build(module, code.backend()?, &code.passes(), threads, times)?;
+    Ok((executor, given))
 }
 
 pub fn main(args: &Args) -> Result<()> {
@@ -106,12 +95,13 @@ pub fn main(args: &Args) -> Result<()> {
     }
     let arrays = npz::read(&args.inputs)?;
     let mut times = Times::default();
-    let (mut executable, given) = compile_for(&args.model, &args.code, &arrays, args.threads, &mut times)?;
-    let names: Vec<String> = executable.outputs().iter().map(|p| p.name.clone()).collect();
-    let mut call = executable.call(&given)?;
-    call.run()?;
-    let bench = args.bench.as_deref().map(|b| bench(b, || call.run())).transpose()?;
-    let outputs = call.outputs();
+    let (mut executor, given) = compile_for(&args.model, &args.code, &arrays, args.threads, &mut times)?;
+    let names = executor.output_names();
+    let outputs = executor.run(&given)?;
+    let bench = match &args.bench {
+        Some(spec) => Some(executor.repeat(&given, |once| bench(spec, once))?),
+        None => None,
+    };
     if let Some(path) = &args.outputs {
         let arrays: Arrays = names.iter().cloned().zip(outputs.iter().cloned()).collect();
         npz::write(path, &arrays)?;
@@ -121,10 +111,7 @@ pub fn main(args: &Args) -> Result<()> {
         threads: args.threads,
         compile_s: times.total().as_secs_f64(),
         times,
-        kernels: executable.report().calls.len(),
-        code_bytes: executable.code_bytes(),
-        weight_bytes: executable.report().weights,
-        workspace_bytes: executable.workspace_bytes(),
+        program: executor.facts(),
         peak_rss_mb: kiln_rt::cpu::peak_rss_bytes().map(|b| b as f64 / 1e6),
         bench,
     };
@@ -147,12 +134,22 @@ pub fn main(args: &Args) -> Result<()> {
     );
     println!(
         "{} kernels, {} KiB code, {:.1} MB weights, {:.2} MB workspace, peak memory {} MB",
-        facts.kernels,
-        facts.code_bytes / 1024,
-        facts.weight_bytes as f64 / 1e6,
-        facts.workspace_bytes as f64 / 1e6,
+        facts.program.kernels,
+        facts.program.code_bytes / 1024,
+        facts.program.weight_bytes as f64 / 1e6,
+        facts.program.workspace_bytes as f64 / 1e6,
         facts.peak_rss_mb.map_or("unknown".into(), |m| format!("{m:.0}"))
     );
+    if !facts.program.host.is_empty() {
+        let mut ops: std::collections::BTreeMap<&str, usize> = Default::default();
+        facts.program.host.iter().for_each(|h| *ops.entry(&h.op).or_default() += 1);
+        let list: Vec<String> = ops.into_iter().map(|(op, n)| format!("{n} {op}")).collect();
+        let segments = facts.program.segments;
+        println!(
+            "{segments} compiled segments; on the host: {} (--json names the nodes and says why)",
+            list.join(", ")
+        );
+    }
     if let Some(b) = &facts.bench {
         println!(
             "{:.3} ms median of {} runs ({:.3} to {:.3}), {} thread(s)",
@@ -163,7 +160,7 @@ pub fn main(args: &Args) -> Result<()> {
 }
 
 /// Times a function: `spec` is a number of runs, or a time (`2.5s`, `300ms`) to fill with 5 to 300 runs.
-fn bench(spec: &str, mut run: impl FnMut() -> Result<()>) -> Result<Bench> {
+fn bench(spec: &str, run: &mut dyn FnMut() -> Result<()>) -> Result<Bench> {
     let budget = spec
         .strip_suffix("ms")
         .map(|n| n.parse::<f64>().map(|n| n / 1e3))

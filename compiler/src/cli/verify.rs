@@ -4,12 +4,12 @@ use std::collections::HashMap;
 use std::path::PathBuf;
 
 use anyhow::{Context, Result, bail};
-use kiln_codegen::plan;
 use kiln_ir::{NodeId, ParamKind, Tensor};
 
 use super::model::{CodeArgs, ModelArgs, pick};
-use super::run::{compile_for, import_for};
-use crate::jit::{Backend, Executable, PREFIX};
+use super::run::import_for;
+use crate::executor::Executor;
+use crate::jit::Backend;
 use crate::npz;
 use crate::pipeline::{self, Times};
 
@@ -59,29 +59,19 @@ pub fn main(args: &Args) -> Result<()> {
     if args.threads.is_empty() || args.threads.contains(&0) {
         bail!("--threads takes numbers from 1");
     }
+    let (module, given) = import_for(&args.model, &arrays)?;
+    let [entry] = module.entries[..] else { bail!("the module has {} entries", module.entries.len()) };
+    let names: Vec<String> = module.funcs[entry].results.iter().map(|r| r.name.clone()).collect();
+    let golden = golden(&arrays, &names).with_context(|| args.inputs.display().to_string())?;
     let mut results: Vec<Vec<Tensor>> = vec![];
-    let mut names = vec![];
     for &threads in &args.threads {
-        let (mut executable, given) = compile_for(&args.model, &args.code, &arrays, threads, &mut Times::default())?;
-        names = executable.outputs().iter().map(|p| p.name.clone()).collect();
-        let mut call = executable.call(&given)?;
-        call.run()?;
-        results.push(call.outputs());
+        let (code, passes) = (args.code.backend()?, args.code.passes());
+        let mut executor = pipeline::build(module.clone(), code, &passes, threads, &mut Times::default())?;
+        results.push(executor.run(&given)?);
     }
     let equal_bits = results.windows(2).all(|w| w[0].iter().zip(&w[1]).all(|(a, b)| a.same_bits(b)));
-    let mut outputs = vec![];
-    for (name, got) in names.iter().zip(&results[0]) {
-        outputs.push(match pick(&arrays, "out", name) {
-            Some(want) => compare(name, got, &want, args.tol),
-            None => OutputFacts {
-                name: name.clone(),
-                relative_error: 0.0,
-                ulp: None,
-                ok: false,
-                problem: Some(format!("{} holds no golden value for it", args.inputs.display())),
-            },
-        });
-    }
+    let compared = names.iter().zip(&results[0]).zip(&golden);
+    let outputs: Vec<OutputFacts> = compared.map(|((name, got), want)| compare(name, got, want, args.tol)).collect();
     let ok = equal_bits && outputs.iter().all(|o| o.ok);
     let facts = Facts { backend: args.code.backend()?, outputs, threads: args.threads.clone(), equal_bits, ok };
     if args.json {
@@ -108,6 +98,22 @@ pub fn main(args: &Args) -> Result<()> {
         bail!("the outputs differ from the golden ones; {}", blame(args, &arrays)?);
     }
     Ok(())
+}
+
+/// The golden value of each output.
+///
+/// # Errors
+/// Outputs without one: all of them, and what the file holds instead.
+fn golden(arrays: &npz::Arrays, outputs: &[String]) -> Result<Vec<Tensor>> {
+    let found: Vec<Option<Tensor>> = outputs.iter().map(|name| pick(arrays, "out", name)).collect();
+    let quote = |s: &str| format!("`{s}`");
+    let missing: Vec<String> =
+        outputs.iter().zip(&found).filter(|p| p.1.is_none()).map(|p| quote(&format!("out:{}", p.0))).collect();
+    if !missing.is_empty() {
+        let has: Vec<String> = arrays.iter().map(|a| quote(&a.0)).collect();
+        bail!("no golden value {}: the file holds {}", missing.join(", "), has.join(", "));
+    }
+    Ok(found.into_iter().flatten().collect())
 }
 
 /// Nodes whose compiled values may differ this much from the reference interpreter's before one is blamed: far above
@@ -137,17 +143,11 @@ fn blame(args: &Args, arrays: &npz::Arrays) -> Result<String> {
         let v = f.node(id).outputs[0];
         f.add_result(&id.0.to_string(), ParamKind::Input, v);
     }
-    let backend = args.code.backend()?;
-    let target = backend.host_target()?;
-    let planned = pipeline::plan(&module, &target, &plan::Options { prefix: PREFIX.into(), embed_weights: false })?;
-    let code = backend.jit(&planned.program, &target, 1)?;
-    let mut executable = Executable::new(planned, code, 1)?;
-    let mut call = executable.call(&given)?;
-    call.run()?;
-    for (&id, got) in wanted.iter().zip(call.outputs()) {
+    let nodes: Vec<_> = wanted.iter().map(|&id| f.node(id).clone()).collect();
+    let mut executor = Executor::new(module, args.code.backend()?, 1, &mut Times::default())?;
+    for ((&id, n), got) in wanted.iter().zip(nodes).zip(executor.run(&given)?) {
         let c = compare("", &got, &reference[&id], BLAME);
         if !c.ok {
-            let n = module.funcs[entry].node(id);
             let what = c.problem.unwrap_or_else(|| format!("relative error {:.1e}", c.relative_error));
             let place = if n.loc.node.is_empty() { format!("node {}", id.0) } else { format!("node `{}`", n.loc.node) };
             return Ok(format!(
@@ -203,4 +203,18 @@ fn compare(name: &str, got: &Tensor, want: &Tensor, tol: f64) -> OutputFacts {
         _ => 0.0,
     };
     fact(relative, bits.map(|_| ulp), relative <= tol.max(spacing), None)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_golden_file_without_an_output_is_refused_with_both_lists_of_names() {
+        let t = Tensor::scalar(1f32);
+        let arrays = vec![("in:x".to_string(), t.clone()), ("out:y".to_string(), t)];
+        assert_eq!(golden(&arrays, &["y".into()]).unwrap().len(), 1);
+        let said = golden(&arrays, &["output_0".into(), "y".into(), "output_1".into()]).unwrap_err().to_string();
+        assert_eq!(said, "no golden value `out:output_0`, `out:output_1`: the file holds `in:x`, `out:y`");
+    }
 }

@@ -1,16 +1,22 @@
 //! From an imported TensorFlow graph to Kiln's graph IR.
 //!
-//! Calls are inlined, variables that nothing assigns become constants, and each node goes through its op's import rule
-//! (`kiln_ir::ops`). Nodes are visited in dependency order without recursion; only calls nest, to a fixed depth.
-//! Control edges order side effects; the ops that reach a kernel have none, so their edges are not kept.
+//! Calls are inlined, variables that nothing assigns become constants, conditionals and loops become `case` and `while`
+//! over functions of their own (`control`), lists and arrays become buffers (`lists`), and each other node goes through its
+//! op's import rule (`kiln_ir::ops`). Nodes are visited in dependency order, control edges included, without recursion;
+//! only calls nest, to a fixed depth.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+mod control;
+mod lists;
+mod state;
+
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use anyhow::{Context, Result, anyhow, bail};
 use kiln_ir::tensor::Bytes;
 use kiln_ir::tf::{TfAttr, TfCx, TfNode};
-use kiln_ir::{Builder, DType, Dim, Loc, Module, ParamKind, Symbol, SymbolBounds, Tensor, TensorType, Value};
+use kiln_ir::{Builder, DType, Dim, Function, Loc, Module, ParamKind, Symbol, SymbolBounds, Tensor, TensorType, Value};
 
+use self::lists::{Array, List};
 use super::graph::{ARG_OP, Body, Edge, Node, NodeId};
 use super::proto::{AttrValue, attr_value};
 use super::tensor::{HostTensor, TensorData};
@@ -37,31 +43,55 @@ pub struct Shapes {
     pub dims: BTreeMap<String, DimRange>,
 }
 
+/// What a model is converted for.
+#[derive(Clone, Debug, Default)]
+pub struct Settings {
+    /// Shapes of the inputs.
+    pub shapes: Shapes,
+    /// Values of inputs for which the model is converted: they are constants of the result, which takes them all the same.
+    pub values: BTreeMap<String, Tensor>,
+    /// Whether sizes may be computed at run time; only a host that allocates results as it goes can run such a program.
+    pub sizes_from_data: bool,
+    /// Whether assertions and prints are kept; they need a host.
+    pub checks: bool,
+}
+
 /// Converts a model into a module with one entry.
 ///
 /// # Errors
 /// Unsupported nodes (all of them are listed), a rule's own refusal with the node's name and op, inputs of unknown rank
-/// that `shapes` says nothing about.
-pub fn convert(model: &TfModel, shapes: &Shapes) -> Result<Module> {
+/// that the settings say nothing about. [`kiln_ir::tf::NeedsConstant`] is at the root of an error about an operand that
+/// must be known.
+pub fn convert(model: &TfModel, settings: &Settings) -> Result<Module> {
     let missing = unsupported(model);
     if !missing.is_empty() {
         bail!("the model holds ops that Kiln does not support yet:\n{}", list(&missing));
     }
     let mut module = Module::default();
-    let mut c = Converter { model, b: Builder::new("main"), fed: HashMap::new(), read: HashMap::new() };
+    let mut b = Builder::new("main");
+    (b.sizes_from_data, b.checks) = (settings.sizes_from_data, settings.checks);
+    let mut c = Converter { model, frame: Frame::new(b), fed: HashMap::new(), funcs: vec![] };
     for port in &model.inputs {
-        let ty = input_type(port, shapes, &mut module)?;
-        let v = c.b.param(&port.key, ParamKind::Input, ty);
+        let ty = input_type(port, &settings.shapes, &mut module)?;
+        let v = c.frame.b.param(&port.key, ParamKind::Input, ty);
+        let v = match settings.values.get(&port.key) {
+            Some(t) => c.frame.b.constant(t.clone())?,
+            None => v,
+        };
         c.fed.insert(port.edge.node, v);
     }
+    let main = &model.graph.main;
+    c.initialize(main).context("running the model's initializers")?;
     let wanted: Vec<Edge> = model.outputs.iter().map(|p| p.edge).collect();
-    let values = c.body(&model.graph.main, &[], &wanted, 0)?;
+    let values = c.body(main, &[], &wanted, &[], 0)?;
     for (port, item) in model.outputs.iter().zip(values) {
         let v = c.tensor(item).with_context(|| format!("output `{}`", port.key))?;
-        c.b.func.add_result(&port.key, ParamKind::Input, v);
+        c.frame.b.func.add_result(&port.key, ParamKind::Input, v);
     }
-    module.funcs.push(c.b.func);
-    module.entries.push(0);
+    module.symbols.extend(c.frame.b.symbols);
+    module.funcs = c.funcs;
+    module.entries.push(module.funcs.len());
+    module.funcs.push(c.frame.b.func);
     Ok(module)
 }
 
@@ -80,17 +110,18 @@ pub struct Unsupported {
 pub fn unsupported(model: &TfModel) -> Vec<Unsupported> {
     let mut found: BTreeMap<String, Unsupported> = BTreeMap::new();
     let mut seen = HashSet::new();
-    let mut bodies = vec![(&model.graph.main, model.outputs.iter().map(|p| p.edge.node).collect::<Vec<_>>())];
+    let roots = model.outputs.iter().map(|p| p.edge.node).chain(model.init_ops.iter().copied());
+    let mut bodies = vec![(&model.graph.main, roots.collect::<Vec<_>>())];
     while let Some((body, roots)) = bodies.pop() {
         for id in order(body, &roots) {
             let Some(node) = body.node(id) else { continue };
-            if let Some(name) = callee(node) {
+            let called = callees(node);
+            for name in &called {
                 if let Some(f) = model.graph.find_function(name).and_then(|f| model.graph.function(f))
                     && seen.insert(name.to_string())
                 {
-                    bodies.push((&f.body, f.rets.iter().map(|r| r.edge.node).collect()));
+                    bodies.push((&f.body, function_roots(f)));
                 }
-                continue;
             }
             if known_here(&node.op)
                 || kiln_ir::ops::by_tf(&node.op).is_some()
@@ -127,31 +158,39 @@ fn list(missing: &[Unsupported]) -> String {
 
 /// Ops that the converter itself handles.
 fn known_here(op: &str) -> bool {
-    const OPS: [&str; 12] = [
+    const OPS: [&str; 8] = [
         "Placeholder",
         "PlaceholderWithDefault",
         ARG_OP,
         "NoOp",
-        "VarHandleOp",
-        "ReadVariableOp",
-        "VariableV2",
-        "Variable",
-        "PartitionedCall",
-        "StatefulPartitionedCall",
         "ResourceGather",
         "VariableShape",
+        "PartitionedCall",
+        "StatefulPartitionedCall",
     ];
-    OPS.contains(&op)
+    OPS.contains(&op) || control::OPS.contains(&op) || lists::OPS.contains(&op) || state::OPS.contains(&op)
 }
 
-/// The function that a node calls through an attribute.
-fn callee(node: &Node) -> Option<&str> {
-    matches!(&*node.op, "PartitionedCall" | "StatefulPartitionedCall")
-        .then(|| node.func("f").map(|f| f.name.as_str()))
-        .flatten()
+/// The functions that a node calls: those that its attributes name, or the one that its op is.
+fn callees(node: &Node) -> Vec<&str> {
+    let mut names: Vec<&str> = vec![&node.op];
+    for (attr, value) in &node.attrs {
+        match &value.value {
+            _ if attr.starts_with('_') => {}
+            Some(attr_value::Value::Func(f)) => names.push(&f.name),
+            Some(attr_value::Value::List(l)) => names.extend(l.func.iter().map(|f| f.name.as_str())),
+            _ => {}
+        }
+    }
+    names
 }
 
-/// The nodes that `roots` need through data edges, dependencies first.
+/// What a call runs: what the results need, and the nodes that run in any case.
+fn function_roots(f: &super::Function) -> Vec<NodeId> {
+    f.rets.iter().map(|r| r.edge.node).chain(f.control_rets.iter().copied()).collect()
+}
+
+/// The nodes that `roots` need through data and control edges, dependencies first.
 fn order(body: &Body, roots: &[NodeId]) -> Vec<NodeId> {
     let mut done = vec![false; body.nodes().len()];
     let mut out = vec![];
@@ -167,33 +206,62 @@ fn order(body: &Body, roots: &[NodeId]) -> Vec<NodeId> {
         }
         stack.push((id, true));
         if let Some(n) = body.node(id) {
-            stack.extend(n.inputs.iter().rev().filter(|e| !done[e.node.index()]).map(|e| (e.node, false)));
+            let needs = n.inputs.iter().map(|e| e.node).chain(n.control.iter().copied());
+            stack.extend(needs.rev().filter(|d| done.get(d.index()) == Some(&false)).map(|d| (d, false)));
         }
     }
     out
 }
 
-/// What a tensor of the TensorFlow graph is here.
+/// What a tensor of the TensorFlow graph is here. Values belong to the function under construction.
 #[derive(Clone, Debug)]
 enum Item {
     /// A value.
     Value(Value),
     /// A variable, by its key in the variable source.
     Variable(String),
+    /// A TensorList, or the contents of a TensorArray, which travel as its flow.
+    List(List),
+    /// The handle of a TensorArray.
+    Array(Array),
+}
+
+/// A function under construction.
+struct Frame {
+    b: Builder,
+    /// Variables whose values are constants here.
+    read: HashMap<String, Value>,
+    /// The present values of variables that the model assigns.
+    assigned: BTreeMap<String, Value>,
+    /// Variables that were assigned in this function and not before it: its caller has to thread them through.
+    newly_assigned: BTreeSet<String>,
+}
+
+impl Frame {
+    fn new(b: Builder) -> Frame {
+        Frame { b, read: HashMap::new(), assigned: BTreeMap::new(), newly_assigned: BTreeSet::new() }
+    }
 }
 
 struct Converter<'a> {
     model: &'a TfModel,
-    b: Builder,
-    /// The parameter of each fed placeholder of the main graph.
+    frame: Frame,
+    /// The value of each fed placeholder of the main graph.
     fed: HashMap<NodeId, Value>,
-    /// Variables already read.
-    read: HashMap<String, Value>,
+    /// Functions of conditionals and loops that are complete.
+    funcs: Vec<Function>,
 }
 
 impl Converter<'_> {
-    /// Builds what `wanted` needs of a body; `args` are the values of its arguments.
-    fn body(&mut self, body: &Body, args: &[Item], wanted: &[Edge], depth: usize) -> Result<Vec<Item>> {
+    /// Builds what `wanted` and `targets` need of a body; `args` are the values of its arguments.
+    fn body(
+        &mut self,
+        body: &Body,
+        args: &[Item],
+        wanted: &[Edge],
+        targets: &[NodeId],
+        depth: usize,
+    ) -> Result<Vec<Item>> {
         if depth > MAX_CALL_DEPTH {
             bail!("calls nest deeper than {MAX_CALL_DEPTH}; recursive functions are not supported");
         }
@@ -202,7 +270,7 @@ impl Converter<'_> {
         for (i, (id, _)) in body.iter().filter(|(_, n)| &*n.op == ARG_OP).enumerate() {
             next_arg.insert(id, i);
         }
-        let roots: Vec<NodeId> = wanted.iter().map(|e| e.node).collect();
+        let roots: Vec<NodeId> = wanted.iter().map(|e| e.node).chain(targets.iter().copied()).collect();
         for id in order(body, &roots) {
             let Some(node) = body.node(id) else { continue };
             let mut inputs = Vec::with_capacity(node.inputs.len());
@@ -223,6 +291,7 @@ impl Converter<'_> {
         arg: Option<Item>,
         depth: usize,
     ) -> Result<Vec<Item>> {
+        self.frame.b.loc = Loc::new(&node.name, &node.op);
         let first = || inputs.first().cloned().ok_or_else(|| anyhow!("it has no operand"));
         Ok(match &*node.op {
             ARG_OP => vec![arg.ok_or_else(|| anyhow!("the call gives this argument no value"))?],
@@ -235,8 +304,11 @@ impl Converter<'_> {
                 _ => vec![first()?],
             },
             "NoOp" => vec![],
-            "VarHandleOp" | "VariableV2" | "Variable" => vec![Item::Variable(self.variable_key(node, depth)?)],
-            "ReadVariableOp" => vec![Item::Value(self.tensor(first()?)?)],
+            // Handles and lists pass through as they are.
+            "Identity" | "StopGradient" | "PreventGradient" if !matches!(inputs.first(), Some(Item::Value(_))) => {
+                vec![first()?]
+            }
+            "IdentityN" if inputs.iter().any(|i| !matches!(i, Item::Value(_))) => inputs,
             "VariableShape" => {
                 let v = self.tensor(first()?)?;
                 self.rule(node, "Shape", &[v])?
@@ -244,23 +316,19 @@ impl Converter<'_> {
             "ResourceGather" => {
                 let table = self.tensor(first()?)?;
                 let indices = self.tensor(inputs.get(1).cloned().ok_or_else(|| anyhow!("it has no indices"))?)?;
-                if node.int("batch_dims").unwrap_or(0) != 0 {
-                    bail!("batch_dims is not 0");
-                }
-                let axis = self.b.constant(Tensor::scalar(0i32))?;
+                let axis = node.int("batch_dims").unwrap_or(0);
+                let axis = self.frame.b.constant(Tensor::scalar(axis as i32))?;
                 self.rule(node, "GatherV2", &[table, indices, axis])?
             }
-            // A variable handle passes through identities.
-            "Identity"
-                if matches!(inputs.first(), Some(Item::Variable(_)))
-                    && node.dtype("T").is_some_and(|t| t.number() == 20) =>
-            {
-                vec![first()?]
-            }
+            op if control::OPS.contains(&op) => self.control(node, inputs, depth)?,
+            op if lists::OPS.contains(&op) => self.list_op(node, inputs)?,
+            op if state::OPS.contains(&op) => self.state_op(node, inputs, depth)?,
             op => {
-                let function = callee(node)
-                    .map(str::to_owned)
-                    .or_else(|| self.model.graph.find_function(op).map(|_| op.to_owned()));
+                let called = matches!(op, "PartitionedCall" | "StatefulPartitionedCall").then(|| node.func("f"));
+                let function = match called {
+                    Some(f) => Some(f.ok_or_else(|| anyhow!("it does not say which function it calls"))?.name.clone()),
+                    None => self.model.graph.find_function(op).map(|_| op.to_owned()),
+                };
                 match function {
                     Some(name) => self.call(&name, &inputs, depth)?,
                     None => {
@@ -272,53 +340,45 @@ impl Converter<'_> {
         })
     }
 
-    /// A variable's key: the node's name, or `function/node`; only main graphs make variables that a checkpoint holds.
-    fn variable_key(&self, node: &Node, depth: usize) -> Result<String> {
-        let variables = self.model.variables.variables();
-        if depth == 0 && variables.contains_key(&*node.name) {
-            return Ok(node.name.to_string());
-        }
-        let suffix = format!("/{}", node.name);
-        let mut found = variables.keys().filter(|k| k.ends_with(&suffix));
-        match (found.next(), found.next()) {
-            (Some(k), None) => Ok(k.clone()),
-            _ => bail!("the variable is not among those that the model's files hold"),
-        }
-    }
-
-    fn call(&mut self, name: &str, inputs: &[Item], depth: usize) -> Result<Vec<Item>> {
+    fn function(&self, name: &str) -> Result<&super::Function> {
         let graph = &self.model.graph;
-        let f = graph
+        graph
             .find_function(name)
             .and_then(|f| graph.function(f))
-            .ok_or_else(|| anyhow!("function `{name}` is not in the graph's library"))?;
+            .ok_or_else(|| anyhow!("function `{name}` is not in the graph's library"))
+    }
+
+    /// A call, built into the function under construction.
+    fn call(&mut self, name: &str, inputs: &[Item], depth: usize) -> Result<Vec<Item>> {
+        let model = self.model;
+        let f = model.graph.find_function(name).and_then(|f| model.graph.function(f));
+        let f = f.ok_or_else(|| anyhow!("function `{name}` is not in the graph's library"))?;
         let wanted: Vec<Edge> = f.rets.iter().map(|r| r.edge).collect();
-        self.body(&f.body, inputs, &wanted, depth + 1).with_context(|| format!("in function `{name}`"))
+        self.body(&f.body, inputs, &wanted, &f.control_rets, depth + 1).with_context(|| format!("in function `{name}`"))
     }
 
     /// Applies the import rule of a TensorFlow op.
     fn rule(&mut self, node: &Node, op: &str, inputs: &[Value]) -> Result<Vec<Item>> {
         let binding = kiln_ir::ops::by_tf(op).ok_or_else(|| anyhow!("the op is not supported yet"))?;
-        let tf = TfNode { name: node.name.clone(), op: node.op.clone(), attrs: attributes(node)? };
-        self.b.loc = Loc::new(&node.name, &node.op);
-        let values = (binding.read)(&mut TfCx { b: &mut self.b, node: &tf, inputs })?;
+        let mut attrs = attributes(node)?;
+        if op != &*node.op && op == "GatherV2" {
+            // A node of another op that reads as a gather.
+            attrs.entry("batch_dims".into()).or_insert(TfAttr::Int(0));
+        }
+        let tf = TfNode { name: node.name.clone(), op: node.op.clone(), attrs };
+        self.frame.b.loc = Loc::new(&node.name, &node.op);
+        let values = (binding.read)(&mut TfCx { b: &mut self.frame.b, node: &tf, inputs })?;
         Ok(values.into_iter().map(Item::Value).collect())
     }
 
-    /// The value of an item; a variable is read, once.
+    /// The value of an item; a variable is read.
     fn tensor(&mut self, item: Item) -> Result<Value> {
-        let name = match item {
-            Item::Value(v) => return Ok(v),
-            Item::Variable(name) => name,
-        };
-        if let Some(&v) = self.read.get(&name) {
-            return Ok(v);
+        match item {
+            Item::Value(v) => Ok(v),
+            Item::Variable(name) => self.read_variable(&name),
+            Item::List(_) => bail!("a list of tensors stands where a tensor is wanted"),
+            Item::Array(_) => bail!("the handle of a TensorArray stands where a tensor is wanted"),
         }
-        let t = to_tensor(&self.model.variables.read(&name)?)?;
-        self.b.loc = Loc::new(&name, "VarHandleOp");
-        let v = self.b.constant(t)?;
-        self.read.insert(name, v);
-        Ok(v)
     }
 }
 

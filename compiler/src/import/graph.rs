@@ -5,7 +5,8 @@
 //! - a node has as many data inputs as its op takes, if the op is known;
 //! - attributes that a node does not give and its op has a default for are filled in;
 //! - the arguments of a function are nodes of op `_Arg`, first in its body;
-//! - only what the fetches reach is kept, in the order of the file.
+//! - only what the fetches reach is kept, in the order of the file;
+//! - control flow is functional ([`super::functionalize`]).
 
 use super::dtype::TfDType;
 use super::op_defs::OpInterface;
@@ -167,6 +168,18 @@ impl TfGraph {
         let function_index =
             functions.iter().enumerate().map(|(i, f)| (f.name.clone(), FunctionId(i as u32))).collect();
         Self { main, functions, function_index, ..Self::default() }
+    }
+
+    /// Takes the main graph and the functions out, for a rewrite; [`Self::put_parts`] brings them back.
+    pub(crate) fn take_parts(&mut self) -> (Body, Vec<Function>) {
+        self.function_index.clear();
+        (std::mem::take(&mut self.main), std::mem::take(&mut self.functions))
+    }
+
+    /// Puts in a main graph and functions.
+    pub(crate) fn put_parts(&mut self, main: Body, functions: Vec<Function>) {
+        let Self { main, functions, function_index, .. } = Self::new(main, functions);
+        (self.main, self.functions, self.function_index) = (main, functions, function_index);
     }
 
     /// All functions; a [`FunctionId`] is a position.

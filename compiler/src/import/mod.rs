@@ -8,6 +8,7 @@
 //! saved_model, config       which tensors are inputs and outputs
 //! build                     names into edges, functions, the ops' interfaces and defaults (op_defs)
 //! feeds, prune              inputs cut off, what is not needed dropped
+//! functionalize             the control flow of TensorFlow 1 into If and While
 //! restore, variables        which checkpoint key is which variable
 //! checkpoint (sstable, slice), tensor      values
 //! ```
@@ -22,6 +23,7 @@ pub mod dtype;
 pub mod error;
 pub mod feeds;
 mod files;
+pub mod functionalize;
 pub mod graph;
 pub mod limits;
 pub mod op_defs;
@@ -51,6 +53,7 @@ pub use tensor::{HostTensor, TensorData};
 pub use variables::{Variable, VariableSource};
 
 use feeds::Request;
+use functionalize::Asked;
 use proto::{GraphDef, MetaGraphDef, OpDef, SavedObjectGraph, schema};
 use prune::{Roots, prune};
 use restore::{makes_table, makes_variable};
@@ -271,14 +274,24 @@ fn assemble(source: Source, mut parts: Parts, options: &OpenOptions) -> Result<T
     for port in inputs.iter_mut().chain(outputs.iter_mut()) {
         port.edge = pruned.edge(port.edge).unwrap_or(port.edge);
     }
-    let init_ops = init.into_iter().filter_map(|id| pruned.node(id)).collect();
+    let targets = init.into_iter().filter_map(|id| pruned.node(id)).collect();
+    let mut graph = library.finish(pruned.body)?;
+    let ports = |ports: &[ModelPort]| ports.iter().map(|p| p.edge).collect::<Vec<_>>();
+    let nodes = ports(&inputs).iter().map(|e| e.node).collect();
+    let mut asked = Asked { inputs: nodes, fetches: ports(&outputs), targets };
+    functionalize::functionalize(&mut graph, &mut asked)?;
+    for (port, node) in inputs.iter_mut().zip(asked.inputs) {
+        port.edge.node = node;
+    }
+    for (port, edge) in outputs.iter_mut().zip(asked.fetches) {
+        port.edge = edge;
+    }
     let assets = parts.assets.into_iter().map(|asset| {
-        let node = pruned.body.find(&asset.tensor.node);
+        let node = graph.main.find(&asset.tensor.node);
         let edge = node.map(|node| Edge { node, output: asset.tensor.output });
         Asset { edge, tensor: asset.tensor, path: asset.path }
     });
     let assets = assets.collect();
-    let graph = library.finish(pruned.body)?;
     let variables = VariableSource::new(&graph, finder);
     Ok(TfModel {
         path: source.path.to_path_buf(),
@@ -288,7 +301,7 @@ fn assemble(source: Source, mut parts: Parts, options: &OpenOptions) -> Result<T
         variables,
         config_variables: options.config.clone().unwrap_or_default().variables,
         assets,
-        init_ops,
+        init_ops: asked.targets,
         signature,
         signatures: parts.signatures,
         tag_sets: source.tag_sets,

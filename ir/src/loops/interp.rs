@@ -45,6 +45,12 @@ impl BufferData {
         BufferData { bytes: vec![0; elements.saturating_mul(dtype.size())], written: Some(vec![false; elements]) }
     }
 
+    /// Memory of which only some elements have been written: one flag an element.
+    pub fn partly_written(bytes: Vec<u8>, written: Vec<bool>) -> BufferData {
+        let all = written.iter().all(|&w| w);
+        BufferData { bytes, written: (!all).then_some(written) }
+    }
+
     /// The bytes; elements that nothing has written are zero.
     pub fn bytes(&self) -> &[u8] {
         &self.bytes

@@ -60,6 +60,11 @@ impl Layout {
         Layout { start: Dim::from(0), axes, size: stride }
     }
 
+    /// Every symbolic number of the layout.
+    pub fn dims(&self) -> impl Iterator<Item = &Dim> {
+        self.axes.iter().map(|a| &a.stride).chain([&self.start, &self.size])
+    }
+
     /// The strides of the logical axes, where no axis is split; absent axes have stride 0.
     pub fn strides(&self, rank: usize) -> Option<Vec<Dim>> {
         let mut strides = vec![Dim::from(0); rank];

@@ -200,8 +200,7 @@ impl Verifier<'_> {
         if b.space == Space::Shared {
             self.require(self.kernel.threads > 1, "K06", || "shared memory in a kernel of one thread".into());
         }
-        let dims = b.shape.iter().chain([&b.layout.start, &b.layout.size]);
-        for d in dims.chain(b.layout.axes.iter().map(|a| &a.stride)) {
+        for d in b.shape.iter().chain(b.layout.dims()) {
             self.symbols(d);
         }
     }

@@ -2,6 +2,8 @@
 
 pub mod constant;
 pub mod contract;
+pub mod control;
+pub mod effect;
 pub mod fft;
 pub mod gather;
 pub mod host;
@@ -25,6 +27,8 @@ use crate::tf::TfBinding;
 /// Every op, by family.
 pub const ALL: &[&[OpDef]] = &[
     constant::OPS,
+    control::OPS,
+    effect::OPS,
     pointwise::OPS,
     shape::view::OPS,
     shape::slice::OPS,

@@ -167,7 +167,9 @@ impl Op for Binary {
 /// Shape arithmetic on vectors or scalars of dims; scalars broadcast.
 fn binary_dims(op: BinaryOp, x: Option<&DimTensor>, y: Option<&DimTensor>) -> Option<DimTensor> {
     let (x, y) = (x?, y?);
-    let n = x.elems.len().max(y.elems.len());
+    // A lone element broadcasts, to none as well.
+    let (nx, ny) = (x.elems.len(), y.elems.len());
+    let n = if nx == 1 { ny } else { nx };
     let at = |t: &DimTensor, i: usize| t.elems.get(if t.elems.len() == 1 { 0 } else { i }).cloned();
     let elems = (0..n)
         .map(|i| {

@@ -71,21 +71,33 @@ impl Walk {
         Ok(Walk { shape, strides })
     }
 
+    /// Elements of a row, and the operands' strides along it.
+    fn row<const N: usize>(&self) -> (usize, [usize; N]) {
+        let step = std::array::from_fn(|k| self.strides[k].last().copied().unwrap_or(0));
+        (self.shape.last().copied().unwrap_or(1), step)
+    }
+
     /// Calls `f` with the operands' offsets at each position, in row-major order; stops at the first error.
     fn for_each<const N: usize, E>(&self, mut f: impl FnMut([usize; N]) -> Result<(), E>) -> Result<(), E> {
+        let (inner, step) = self.row::<N>();
+        self.for_each_row(|mut at: [usize; N]| {
+            for _ in 0..inner {
+                f(at)?;
+                at.iter_mut().zip(step).for_each(|(a, s)| *a += s);
+            }
+            Ok(())
+        })
+    }
+
+    /// Calls `f` with the operands' offsets at the start of each row, in row-major order; stops at the first error.
+    fn for_each_row<const N: usize, E>(&self, mut f: impl FnMut([usize; N]) -> Result<(), E>) -> Result<(), E> {
         if self.shape.contains(&0) {
             return Ok(());
         }
         let rank = self.shape.len();
         let (mut index, mut base) = (vec![0; rank], [0; N]);
-        let inner = self.shape.last().copied().unwrap_or(1);
-        let step: [usize; N] = std::array::from_fn(|k| self.strides[k].last().copied().unwrap_or(0));
         loop {
-            let mut at = base;
-            for _ in 0..inner {
-                f(at)?;
-                at.iter_mut().zip(step).for_each(|(a, s)| *a += s);
-            }
+            f(base)?;
             // The next row: carry through the outer axes.
             let mut axis = rank.saturating_sub(1);
             loop {
@@ -149,13 +161,41 @@ pub fn binary_tensor(op: BinaryOp, x: &Tensor, y: &Tensor) -> Result<Tensor, Str
     fn of<T: Num>(op: BinaryOp, x: &Tensor, y: &Tensor) -> Result<Tensor, String> {
         let walk = Walk::new(op.name(), &[x, y])?;
         let (a, b) = (view::<T>(x), view::<T>(y));
-        let mut out = Vec::with_capacity(element_count(&walk.shape).unwrap_or(0));
-        walk.for_each(|[i, j]| {
-            out.push(T::binary(op, T::load(a[i]), T::load(b[j]))?.store());
-            Ok(())
-        })
+        let n = element_count(&walk.shape).unwrap_or(0);
+        let mut bytes = Bytes::zeroed(n * size_of::<T::Store>());
+        let (inner, step) = walk.row::<2>();
+        let mut rows = bytemuck::cast_slice_mut::<u8, T::Store>(bytes.make_mut()).chunks_exact_mut(inner.max(1));
+        // Constant folding does this to whole weights: the operation is chosen once, not for every element, and loops over
+        // neighbours are plain ones.
+        macro_rules! each {
+            ($op:expr) => {
+                walk.for_each_row(|[i, j]| {
+                    let Some(row) = rows.next() else { return Ok(()) };
+                    match step {
+                        [1, 1] => {
+                            for ((z, &x), &y) in row.iter_mut().zip(&a[i..]).zip(&b[j..]) {
+                                *z = T::binary($op, T::load(x), T::load(y))?.store();
+                            }
+                        }
+                        [p, q] => {
+                            for (k, z) in row.iter_mut().enumerate() {
+                                *z = T::binary($op, T::load(a[i + k * p]), T::load(b[j + k * q]))?.store();
+                            }
+                        }
+                    }
+                    Ok(())
+                })
+            };
+        }
+        match op {
+            BinaryOp::Add => each!(BinaryOp::Add),
+            BinaryOp::Sub => each!(BinaryOp::Sub),
+            BinaryOp::Mul => each!(BinaryOp::Mul),
+            BinaryOp::Div => each!(BinaryOp::Div),
+            op => each!(op),
+        }
         .map_err(fault(op.name(), x.dtype()))?;
-        build(op.name(), x.dtype(), &walk.shape, &out)
+        Tensor::from_bytes(x.dtype(), &walk.shape, bytes)
     }
     same_types(op.name(), x, y)?;
     let unsupported = fault(op.name(), x.dtype())(Fault::Unsupported);

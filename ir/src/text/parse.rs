@@ -308,6 +308,8 @@ impl<'a> Parser<'a> {
                     start,
                     "the tensor's elements were left out of this dump; print the module in full to read it back",
                 )),
+                "funcs" => Ok(Attr::Funcs(self.parenthesized(Self::func_ref)?)),
+                "types" => Ok(Attr::Types(self.parenthesized(|p| p.c.tensor_type())?)),
                 "true" => Ok(Attr::Bool(true)),
                 "false" => Ok(Attr::Bool(false)),
                 "inf" => Ok(Attr::Float(f64::INFINITY)),
@@ -315,6 +317,22 @@ impl<'a> Parser<'a> {
                 word => Ok(word.parse().map_or_else(|_| Attr::Word(word.into()), Attr::DType)),
             },
         }
+    }
+
+    /// `(item, ..)`, perhaps empty.
+    fn parenthesized<T>(
+        &mut self,
+        mut item: impl FnMut(&mut Self) -> Result<T, TextError>,
+    ) -> Result<Vec<T>, TextError> {
+        self.c.expect("(")?;
+        let mut items = vec![];
+        while !self.c.eat(")") {
+            if !items.is_empty() {
+                self.c.expect(",")?;
+            }
+            items.push(item(self)?);
+        }
+        Ok(items)
     }
 
     /// After `nan`: perhaps its bits.

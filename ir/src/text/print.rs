@@ -204,6 +204,21 @@ fn write_attr(out: &mut impl Write, m: Option<&Module>, a: &Attr, dump: Dump) ->
         Attr::Dims(v) => write_bracketed(out, v),
         Attr::Tensor(t) => dense::write_dense(out, t, dump == Dump::Elided && t.len() > ELIDED_ABOVE),
         Attr::Func(i) => write_func_ref(out, m, *i),
+        Attr::Funcs(list) => {
+            out.write_str("funcs(")?;
+            for (i, &f) in list.iter().enumerate() {
+                out.write_str(if i > 0 { ", " } else { "" })?;
+                write_func_ref(out, m, f)?;
+            }
+            out.write_char(')')
+        }
+        Attr::Types(types) => {
+            out.write_str("types(")?;
+            for (i, t) in types.iter().enumerate() {
+                write!(out, "{}{t}", if i > 0 { ", " } else { "" })?;
+            }
+            out.write_char(')')
+        }
     }
 }
 

@@ -11,7 +11,7 @@ use kiln_ir::lower::Lower;
 use kiln_ir::op::{NoGradient, Op, VjpArgs};
 use kiln_ir::scalar::BinaryOp;
 use kiln_ir::tf::{TfAttr, TfCx, TfNode};
-use kiln_ir::{Attr, Attrs, Builder, DType, Dim, ParamKind, Symbol, Tensor, TensorType, Value, ops};
+use kiln_ir::{Attrs, Builder, DType, Dim, ParamKind, Symbol, Tensor, TensorType, Value, ops};
 use serde_json::Value as Json;
 
 /// Values of symbols.
@@ -20,9 +20,9 @@ pub type Sizes = BTreeMap<String, i64>;
 /// The op with symbols replaced by numbers: its attributes are read back after substitution.
 pub fn bind(op: &Arc<dyn Op>, sizes: &Sizes) -> Result<Arc<dyn Op>> {
     let with = |s: &Symbol| sizes.get(&*s.0).map(|&n| Dim::from(n));
-    let attrs = op.attrs().0.into_iter().map(|(name, a)| match a {
-        Attr::Dims(d) => (name, Attr::Dims(d.iter().map(|d| d.substitute(&with)).collect())),
-        other => (name, other),
+    let attrs = op.attrs().0.into_iter().map(|(name, mut a)| {
+        a.map_dims(&|d| d.substitute(&with));
+        (name, a)
     });
     let def = ops::by_name(op.name()).with_context(|| format!("op `{}` is not listed", op.name()))?;
     (def.parse)(&Attrs(attrs.collect())).map_err(|e| anyhow!("{}: {e}", op.name()))
