@@ -41,7 +41,7 @@ def d(value, dtype):
 
 
 def tensor(a):
-    a = np.asarray(a)
+    a = np.array(a, object) if type(a) is bytes else np.asarray(a)
     if a.dtype == object:
         strings = [s if type(s) is bytes else s.encode() for s in a.reshape(-1)]
         try:

@@ -5,17 +5,22 @@ pub mod contract;
 pub mod control;
 pub mod count;
 pub mod effect;
+pub mod fft;
 pub mod gather;
 pub mod host;
 pub mod image;
+pub mod linalg;
 pub mod nn;
 pub mod numbers;
 pub mod pointwise;
 pub mod quantize;
+pub mod random;
 pub mod reduce;
 pub mod segment;
 pub mod select;
 pub mod shape;
+pub mod sparse;
+pub mod strings;
 mod wide;
 pub mod window;
 
@@ -51,6 +56,11 @@ pub const ALL: &[&[OpDef]] = &[
     count::OPS,
     numbers::OPS,
     quantize::OPS,
+    fft::OPS,
+    random::OPS,
+    linalg::OPS,
+    strings::OPS,
+    sparse::OPS,
 ];
 
 /// Import rules of TensorFlow ops that are compositions of several ops here, and so belong to none of them.
@@ -65,6 +75,11 @@ pub const COMPOSED: &[&[TfBinding]] = &[
     image::colour::TF,
     count::TF,
     numbers::TF,
+    random::TF,
+    linalg::TF,
+    strings::TF,
+    sparse::TF,
+    sparse::RAGGED_TF,
 ];
 
 /// Every import rule.
