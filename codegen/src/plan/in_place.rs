@@ -57,8 +57,8 @@ fn own(nest: &Nest, load: &At, store: &At, schedule: &Schedule) -> bool {
     axes_agree && tasks_agree && (!all || (0..shape.len()).all(same))
 }
 
-/// The nest with the operand's buffer gone: its loads read the result's buffer.
-pub fn overwrite(mut nest: Nest, operand: usize) -> Nest {
+/// The nest with the operand's buffer gone: its loads read the result's buffer. The schedule names buffers too.
+pub fn overwrite(mut nest: Nest, mut schedule: Schedule, operand: usize) -> (Nest, Schedule) {
     let last = nest.kernel.buffers.len() - 1;
     let to = |b: BufId| match (b.0 as usize).cmp(&operand) {
         std::cmp::Ordering::Less => b,
@@ -72,7 +72,10 @@ pub fn overwrite(mut nest: Nest, operand: usize) -> Nest {
         b.name = format!("in{i}");
     }
     nest.inputs.remove(operand);
-    nest
+    if let Some(call) = &mut schedule.call {
+        (call.a, call.b) = (to(call.a), to(call.b));
+    }
+    (nest, schedule)
 }
 
 /// Renames the buffers of loads and stores: a nest has no other accesses of the result or an operand.

@@ -319,7 +319,7 @@ impl<'a> Planner<'a> {
         }
         let name = format!("k{}", self.kernels.len());
         let mut nest = lower(f, c, &choice.walk, &layouts, &name)?;
-        let schedule = choose::schedule(&choice, &nest, self.target);
+        let mut schedule = choose::schedule(&choice, &nest, self.target);
         if let (Some(at), Operand::Value(_)) = (at, &out)
             && let Some(operand) = self.overwritten(at, c, &nest, &schedule)
         {
@@ -328,7 +328,7 @@ impl<'a> Planner<'a> {
             self.last_use.insert(root, last);
             self.placement.parent.insert(c.output, root);
             self.in_place += 1;
-            nest = in_place::overwrite(nest, operand);
+            (nest, schedule) = in_place::overwrite(nest, schedule, operand);
         }
         let kernel = self.kernel(&nest, &schedule)?;
         let mut buffers = vec![];
