@@ -43,7 +43,7 @@ pub const ALIGN: i64 = 64;
 const PAIRWISE: usize = 2048;
 
 /// Pairs of buffers that the search for a lower packing of a region may compare: a few tens of milliseconds.
-const SEARCH: usize = 1 << 24;
+const SEARCH: usize = 1 << 25;
 
 /// Sums of different symbols that the bound tells apart; further ones are left out, which only lowers it.
 const MAX_SUMS: usize = 8;
@@ -163,16 +163,13 @@ fn pack(spans: &[Span]) -> (Vec<i64>, i64) {
         by(&|i| (-length(i), -spans[i].size)),
         by(&|_| (0, 0)),
     ];
-    let mut best: Option<(Vec<i64>, i64)> = None;
-    let mut best_order = vec![];
-    for order in orders {
-        let packed = pack_in_order(spans, &order);
-        if best.as_ref().is_none_or(|b| packed.1 < b.1) {
-            (best, best_order) = (Some(packed), order);
-        }
-    }
-    let Some(mut best) = best else { return (vec![], 0) };
-    // Exchanges that do not raise the packing are kept, so that the search can cross plateaus.
+    // Height first; then how much sticks out above the bound, which tells better packings of one height apart.
+    let cost = |(at, height): &(Vec<i64>, i64)| {
+        let over = |(s, a): (&Span, &i64)| (a + s.size - bound).max(0);
+        (*height, spans.iter().zip(at).map(over).sum::<i64>())
+    };
+    let packings = orders.into_iter().map(|order| (pack_in_order(spans, &order), order));
+    let Some((mut best, mut order)) = packings.min_by_key(|p| cost(&p.0)) else { return (vec![], 0) };
     let mut random = 0x2545_f491_4f6c_dd1du64;
     let mut below = |n: usize| {
         random ^= random << 13;
@@ -180,16 +177,26 @@ fn pack(spans: &[Span]) -> (Vec<i64>, i64) {
         random ^= random << 17;
         (random % n.max(1) as u64) as usize
     };
+    // A walk: what sticks out is placed earlier. Now and then a worse packing is kept, to leave a dead end.
+    let mut current = best.clone();
     for _ in 0..SEARCH / (n * n).max(1 << 12) {
         if best.1 <= bound {
             break;
         }
-        let mut order = best_order.clone();
-        let moved = order.remove(below(n));
-        order.insert(below(n), moved);
-        let packed = pack_in_order(spans, &order);
-        if packed.1 <= best.1 {
-            (best, best_order) = (packed, order);
+        let out: Vec<usize> = (0..n).filter(|&p| current.0[order[p]] + spans[order[p]].size > bound).collect();
+        let (from, to) = match out.get(below(out.len())) {
+            Some(&p) if below(4) > 0 => (p, below(p + 1)),
+            _ => (below(n), below(n)),
+        };
+        let mut next = order.clone();
+        let moved = next.remove(from);
+        next.insert(to, moved);
+        let packed = pack_in_order(spans, &next);
+        if cost(&packed) < cost(&best) {
+            best = packed.clone();
+        }
+        if cost(&packed) <= cost(&current) || below(32) == 0 {
+            (current, order) = (packed, next);
         }
     }
     best

@@ -118,7 +118,7 @@ impl Emit<'_> {
             return super::immediate(&mut self.b, &kiln_ir::Tensor::zeros(self.f.ty(x).dtype, &[]));
         }
         let none = super::immediate(&mut self.b, &kiln_ir::Tensor::zeros(self.f.ty(x).dtype, &[]))?;
-        self.unless_empty(&[extent.clone()], none, |e| {
+        self.unless_empty(std::slice::from_ref(&extent), none, |e| {
             let mut i = at.to_vec();
             i[axis] = e.clamp_index(at[axis], &extent);
             e.eval(x, &i)
@@ -200,7 +200,7 @@ impl Emit<'_> {
         let extent = self.f.ty(x).shape[axis].clone();
         let i = self.checked_index(raw, &extent);
         let none = super::immediate(&mut self.b, &kiln_ir::Tensor::zeros(self.f.ty(x).dtype, &[]))?;
-        self.unless_empty(&[extent.clone()], none, |e| {
+        self.unless_empty(std::slice::from_ref(&extent), none, |e| {
             let mut from: Vec<V> = at[..axis].to_vec();
             from.push(e.clamp_index(i, &extent));
             from.extend(&at[axis + taken..]);

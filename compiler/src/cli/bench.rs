@@ -149,7 +149,7 @@ struct Case {
 }
 
 fn gemms(sizes: &[i64], b: RightOperand) -> Result<Vec<Case>> {
-    ensure!(sizes.len() % 3 == 0, "{} numbers are no list of M N K", sizes.len());
+    ensure!(sizes.len().is_multiple_of(3), "{} numbers are no list of M N K", sizes.len());
     let mut all: Vec<[i64; 3]> = sizes.chunks_exact(3).map(|c| [c[0], c[1], c[2]]).collect();
     if all.is_empty() {
         all = SQUARES.map(|n| [n; 3]).to_vec();
@@ -162,7 +162,7 @@ fn product(f: &mut Builder, x: Value, w: Value) -> Result<Value> {
 }
 
 fn convolutions(sizes: &[i64], b: RightOperand) -> Result<Vec<Case>> {
-    ensure!(sizes.len() % 7 == 0, "{} numbers are no list of B H W C KERNEL STRIDE O", sizes.len());
+    ensure!(sizes.len().is_multiple_of(7), "{} numbers are no list of B H W C KERNEL STRIDE O", sizes.len());
     let mut all: Vec<[i64; 7]> = vec![];
     for c in sizes.chunks_exact(7) {
         all.push(c.try_into().context("seven numbers")?);

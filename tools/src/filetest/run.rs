@@ -267,8 +267,11 @@ enum How {
     Code(Vec<Executable>),
 }
 
+/// One of a kernel's levels.
+type Pick = fn(&Levels) -> &Kernel;
+
 /// The levels of a kernel by name.
-const LEVELS: [(&str, fn(&Levels) -> &Kernel); 3] = [
+const LEVELS: [(&str, Pick); 3] = [
     ("the L1 nests", |l| &l.nest),
     ("the L2 scheduled kernels", |l| &l.scheduled),
     ("the L3 machine kernels", |l| &l.machine),
