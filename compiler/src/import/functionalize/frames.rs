@@ -73,6 +73,55 @@ impl Frames {
         Ok(frames)
     }
 
+    /// Divides each frame into the parts that no edge inside of it connects. A graph that was imported twice into
+    /// another has equal names for frames that have nothing to do with one another.
+    pub fn divide(&mut self, flow: &Flow) {
+        let exit_from = |id: NodeId| flow.node(id).inputs.first().map_or(0, |e| self.of(e.node));
+        // The innermost frame that a node belongs to: an Exit's is the one that it leaves.
+        let inner: Vec<u32> =
+            flow.ids().map(|id| if flow.kind(id) == Kind::Exit { exit_from(id) } else { self.of(id) }).collect();
+        let deepest = self.all.iter().map(|f| f.depth).max().unwrap_or(0);
+        let mut divided = Self { all: vec![self.all[0].clone()], of: vec![0; flow.nodes.len()] };
+        // The new frame of each node, of the depth that has been reached.
+        let mut outer = vec![0u32; flow.nodes.len()];
+        for depth in 1..=deepest {
+            let mut parts: Vec<u32> = (0..flow.nodes.len() as u32).collect();
+            for id in flow.ids().filter(|id| self.depth(inner[id.index()]) >= depth) {
+                let node = flow.node(id);
+                // What an Enter takes is outside of its frame, and what an Exit gives.
+                if flow.kind(id) == Kind::Enter && self.depth(self.of(id)) == depth {
+                    continue;
+                }
+                for from in node.inputs.iter().map(|e| e.node).chain(node.control.iter().copied()) {
+                    if self.depth(self.of(from)) >= depth {
+                        let (a, b) = (root(&mut parts, from.0), root(&mut parts, id.0));
+                        parts[a as usize] = b;
+                    }
+                }
+            }
+            let mut known: HashMap<(u32, u32), u32> = HashMap::new();
+            for id in flow.ids().filter(|id| self.depth(inner[id.index()]) >= depth) {
+                let i = id.index();
+                let part = root(&mut parts, id.0);
+                let mut old = inner[i];
+                while self.depth(old) > depth {
+                    old = self.all[old as usize].parent;
+                }
+                let next = divided.all.len() as u32;
+                let frame = *known.entry((outer[i], part)).or_insert(next);
+                if frame == next {
+                    let name = self.all[old as usize].name.clone();
+                    divided.all.push(Frame { parent: outer[i], depth, name });
+                }
+                outer[i] = frame;
+                if self.depth(self.of(id)) >= depth {
+                    divided.of[i] = frame;
+                }
+            }
+        }
+        *self = divided;
+    }
+
     /// The frame of a node's outputs.
     pub fn of(&self, id: NodeId) -> u32 {
         self.of[id.index()]
@@ -114,4 +163,14 @@ impl Frames {
         }
         Ok(inside)
     }
+}
+
+/// The node that stands for the part that a node is in.
+fn root(parts: &mut [u32], of: u32) -> u32 {
+    let mut at = of;
+    while parts[at as usize] != at {
+        parts[at as usize] = parts[parts[at as usize] as usize];
+        at = parts[at as usize];
+    }
+    at
 }

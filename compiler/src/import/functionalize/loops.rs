@@ -23,7 +23,11 @@ pub(super) fn has_loops(flow: &Flow) -> bool {
 /// Rewrites all loops. Their functions are added to `made`; these may hold conditionals.
 pub(super) fn rewrite(flow: Flow, made: &mut Made) -> Result<Flow> {
     let order = order(&flow)?;
-    let frames = Frames::new(&flow, &order)?;
+    let mut frames = Frames::new(&flow, &order)?;
+    let mut ends = HashSet::new();
+    if !flow.ids().filter(|&id| flow.kind(id) == Kind::LoopCond).all(|id| ends.insert(frames.of(id))) {
+        frames.divide(&flow);
+    }
     let mut loops = Loops::new(flow, frames, &order)?;
     loops.find_needed()?;
     let mut by_depth: Vec<u32> = (1..loops.frames.all.len() as u32).collect();

@@ -20,6 +20,8 @@
 
 mod conds;
 mod contexts;
+#[cfg(test)]
+mod evaluate;
 mod flow;
 mod frames;
 mod loops;
