@@ -1,5 +1,7 @@
 //! The ops, one file a family. [`ALL`] lists every op once: the text form, the importer, `kiln ops` and the docs read it.
 
+pub mod audio;
+pub mod bessel;
 pub mod constant;
 pub mod contract;
 pub mod control;
@@ -15,6 +17,7 @@ pub mod reduce;
 pub mod shape;
 pub mod sparse;
 pub mod strings;
+pub mod table;
 mod wide;
 pub mod window;
 
@@ -48,6 +51,9 @@ pub const ALL: &[&[OpDef]] = &[
     linalg::OPS,
     strings::OPS,
     sparse::OPS,
+    audio::OPS,
+    table::OPS,
+    bessel::OPS,
 ];
 
 /// Import rules of TensorFlow ops that are compositions of several ops here, and so belong to none of them.
@@ -62,6 +68,7 @@ pub const COMPOSED: &[&[TfBinding]] = &[
     strings::TF,
     sparse::TF,
     sparse::RAGGED_TF,
+    audio::TF,
 ];
 
 /// Every import rule.
