@@ -6,3 +6,7 @@ for f in ["I0", "I0e", "I1", "I1e", "J0", "J1", "K0", "K0e", "K1", "K1e", "Y0", 
     if f[0] in "IJ":
         case(f"bessel_{f}_negative", f"Bessel{f}", [d([-0.5, -3.0], "float64")], tol=1e-12)
     case(f"bessel_{f}_f32", f"Bessel{f}", [d([0.5, 3.0], "float32")], grad=False, tol=1e-6)
+for rev in [False, True]:
+    case(f"nth_element_{rev}", "NthElement", [d([[3.0, 1.0, 2.0, 1.5], [0.0, -1.0, 7.0, 7.0]], "float64"), c(1)], [(0, 0)], reverse=rev, grad=False)
+case("nth_element_int", "NthElement", [d([5, -2**31, 7], "int32"), c(0)], reverse=False)
+case("nth_element_outside", "NthElement", [d([5, 7], "int32"), c(2)], reverse=False, error=" ")

@@ -11,6 +11,7 @@ pub mod gather;
 pub mod host;
 pub mod linalg;
 pub mod nn;
+pub mod nth;
 pub mod pointwise;
 pub mod random;
 pub mod reduce;
@@ -69,6 +70,7 @@ pub const COMPOSED: &[&[TfBinding]] = &[
     sparse::TF,
     sparse::RAGGED_TF,
     audio::TF,
+    nth::TF,
 ];
 
 /// Every import rule.

@@ -96,7 +96,7 @@ host_op! {
         out.extend(b"data");
         out.extend(bytes.to_le_bytes());
         // To the nearest, within the type.
-        out.extend(samples.iter().flat_map(|v| ((v * 32767.0).round().clamp(-32768.0, 32767.0) as i16).to_le_bytes()));
+        out.extend(samples.iter().flat_map(|v| ((v * 32768.0).round().clamp(-32768.0, 32767.0) as i16).to_le_bytes()));
         Ok(vec![Tensor::of_strings(&[], vec![out])])
     },
 }
