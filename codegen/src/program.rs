@@ -64,6 +64,40 @@ pub enum Step {
         /// Number of tasks over the program's symbols.
         tasks: Dim,
     },
+    /// Runs the steps of one branch.
+    Case {
+        /// Where the selector lies: a bool (0 or 1 in a byte) or an i32; one out of range takes the last branch.
+        selector: Place,
+        /// `Bool` or `I32`.
+        dtype: DType,
+        /// The branches' steps.
+        branches: Vec<Vec<Step>>,
+    },
+    /// Runs `test`; as long as that leaves a byte other than 0 at `goes_on`, runs `body` and `test` again.
+    Loop {
+        /// The steps that compute the condition.
+        test: Vec<Step>,
+        /// Where the condition lies: a bool.
+        goes_on: Place,
+        /// The steps of an iteration.
+        body: Vec<Step>,
+    },
+}
+
+impl Step {
+    /// Calls `f` with every launch, those in branches and loops included, in order.
+    pub fn for_each_launch<'a>(steps: &'a [Step], f: &mut dyn FnMut(&'a Step)) {
+        for s in steps {
+            match s {
+                Step::Launch { .. } => f(s),
+                Step::Case { branches, .. } => branches.iter().for_each(|b| Step::for_each_launch(b, f)),
+                Step::Loop { test, body, .. } => {
+                    Step::for_each_launch(test, f);
+                    Step::for_each_launch(body, f);
+                }
+            }
+        }
+    }
 }
 
 /// How the program finds its weights.

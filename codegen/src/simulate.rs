@@ -11,7 +11,7 @@ use anyhow::{Context, Result, anyhow, bail, ensure};
 use kiln_ir::loops::interp::{BufferData, RunOptions, run_kernel};
 use kiln_ir::loops::{Access, Buffer, Kernel};
 use kiln_ir::tensor::Bytes;
-use kiln_ir::{Dim, Symbol, Tensor};
+use kiln_ir::{DType, Dim, Symbol, Tensor};
 
 use crate::program::{Place, Program, Step, Weights};
 
@@ -72,23 +72,7 @@ pub fn run(
     };
     memory.insert(Region::Weights, Memory::of(embedded));
 
-    for (n, step) in program.steps.iter().enumerate() {
-        let Step::Launch { kernel, buffers, symbols: given, .. } = step;
-        let kernel = *kernels.get(*kernel).with_context(|| format!("step {n} names kernel {kernel}"))?;
-        let values = given.iter().map(number).collect::<Result<Vec<i64>>>()?;
-        let at = buffers
-            .iter()
-            .map(|p| {
-                Ok(match p {
-                    Place::Input(i) => (Region::Input(*i), 0),
-                    Place::Output(i) => (Region::Output(*i), 0),
-                    Place::Workspace(offset) => (Region::Workspace, size(offset)?),
-                    Place::Weights(offset) => (Region::Weights, usize::try_from(*offset)?),
-                })
-            })
-            .collect::<Result<Vec<At>>>()?;
-        step_on(kernel, &at, &values, &mut memory).with_context(|| format!("step {n}, kernel @{}", kernel.name))?;
-    }
+    Simulation { kernels, symbols, memory: &mut memory }.steps(&program.steps)?;
 
     let mut results = vec![];
     for (i, p) in program.outputs.iter().enumerate() {
@@ -100,6 +84,69 @@ pub fn run(
         results.push(Tensor::from_bytes(p.dtype, &shape, Bytes::copy_of(&m.bytes)).map_err(|e| anyhow!(e))?);
     }
     Ok(results)
+}
+
+/// A run under way.
+struct Simulation<'a> {
+    kernels: &'a [&'a Kernel],
+    symbols: &'a BTreeMap<Symbol, i64>,
+    memory: &'a mut BTreeMap<Region, Memory>,
+}
+
+impl Simulation<'_> {
+    fn number(&self, d: &Dim) -> Result<i64> {
+        d.eval(&|s| self.symbols.get(s).copied()).with_context(|| format!("`{d}` has no value"))
+    }
+
+    fn at(&self, place: &Place) -> Result<At> {
+        Ok(match place {
+            Place::Input(i) => (Region::Input(*i), 0),
+            Place::Output(i) => (Region::Output(*i), 0),
+            Place::Workspace(offset) => (Region::Workspace, usize::try_from(self.number(offset)?)?),
+            Place::Weights(offset) => (Region::Weights, usize::try_from(*offset)?),
+        })
+    }
+
+    /// The integer at a place: a bool or an i32.
+    fn read(&self, place: &Place, dtype: DType) -> Result<i64> {
+        let (region, at) = self.at(place)?;
+        let m = self.memory.get(&region).context("the program names memory that it has")?;
+        let range = at..at + dtype.size();
+        ensure!(m.written.get(range.clone()).is_some_and(|w| w.iter().all(|&w| w)), "a selector was never written");
+        Ok(match m.bytes[range] {
+            [byte] => i64::from(byte),
+            [a, b, c, d] => i64::from(i32::from_le_bytes([a, b, c, d])),
+            _ => bail!("a selector is a bool or an i32"),
+        })
+    }
+
+    fn steps(&mut self, steps: &[Step]) -> Result<()> {
+        for (n, step) in steps.iter().enumerate() {
+            match step {
+                Step::Launch { kernel, buffers, symbols: given, .. } => {
+                    let kernel =
+                        *self.kernels.get(*kernel).with_context(|| format!("step {n} names kernel {kernel}"))?;
+                    let values = given.iter().map(|d| self.number(d)).collect::<Result<Vec<i64>>>()?;
+                    let at = buffers.iter().map(|p| self.at(p)).collect::<Result<Vec<At>>>()?;
+                    step_on(kernel, &at, &values, self.memory)
+                        .with_context(|| format!("step {n}, kernel @{}", kernel.name))?;
+                }
+                Step::Case { selector, dtype, branches } => {
+                    let last = branches.len().saturating_sub(1);
+                    let i = usize::try_from(self.read(selector, *dtype)?).map_or(last, |i| i.min(last));
+                    self.steps(branches.get(i).context("a case has branches")?)?;
+                }
+                Step::Loop { test, goes_on, body } => loop {
+                    self.steps(test)?;
+                    if self.read(goes_on, DType::Bool)? == 0 {
+                        break;
+                    }
+                    self.steps(body)?;
+                },
+            }
+        }
+        Ok(())
+    }
 }
 
 /// One kernel over its buffers' part of the memory.

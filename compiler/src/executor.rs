@@ -49,6 +49,12 @@ pub struct Facts {
     pub weight_bytes: u64,
     /// Bytes of workspace, as far as used.
     pub workspace_bytes: usize,
+    /// The same if no buffers shared memory; unknown before a segment has run.
+    pub workspace_naive_bytes: Option<u64>,
+    /// The same of the largest sets of buffers that are alive together.
+    pub workspace_bound_bytes: Option<u64>,
+    /// Kernel calls that write over an operand.
+    pub in_place: usize,
     /// Nodes that run on the host.
     pub host: Vec<HostNode>,
 }
@@ -131,7 +137,13 @@ impl Executor {
 
     /// What was made of the module.
     pub fn facts(&self) -> Facts {
-        let mut facts = Facts { host: self.host.clone(), ..Facts::default() };
+        let mut facts = Facts {
+            host: self.host.clone(),
+            workspace_naive_bytes: Some(0),
+            workspace_bound_bytes: Some(0),
+            ..Facts::default()
+        };
+        let sum = |a: Option<u64>, b: Option<u64>| a.zip(b).map(|(a, b)| a + b);
         for step in self.bodies.iter().flatten().flat_map(|b| &b.steps) {
             if let Step::Compiled { code, .. } = step {
                 facts.segments += 1;
@@ -139,6 +151,10 @@ impl Executor {
                 facts.code_bytes += code.code_bytes();
                 facts.weight_bytes += code.report().weights;
                 facts.workspace_bytes += code.workspace_bytes();
+                let report = code.report();
+                facts.workspace_naive_bytes = sum(facts.workspace_naive_bytes, code.size(&report.naive));
+                facts.workspace_bound_bytes = sum(facts.workspace_bound_bytes, code.size(&report.bound));
+                facts.in_place += report.in_place;
             }
         }
         facts

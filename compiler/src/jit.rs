@@ -108,6 +108,8 @@ pub struct Executable {
     workspace: Arena,
     pool: Option<Arc<Pool>>,
     report: Report,
+    /// The symbols' values in the last call, in the program's order.
+    symbols: Vec<i64>,
 }
 
 impl Executable {
@@ -120,7 +122,7 @@ impl Executable {
         let mut arena = Arena::new(weights.len()).context("memory for the weights")?;
         weights.write(arena.as_mut_slice())?;
         let workspace = Arena::new(0).context("memory for the workspace")?;
-        Ok(Executable { code, program, weights: arena, workspace, pool, report })
+        Ok(Executable { code, program, weights: arena, workspace, pool, report, symbols: vec![] })
     }
 
     /// What was planned.
@@ -146,6 +148,12 @@ impl Executable {
     /// Bytes of workspace that the last call used.
     pub fn workspace_bytes(&self) -> usize {
         self.workspace.len()
+    }
+
+    /// A size of the report under the shapes of the last call.
+    pub fn size(&self, d: &Dim) -> Option<u64> {
+        let value = |s: &Symbol| self.program.symbols.iter().position(|k| k.0 == *s).and_then(|i| self.symbols.get(i));
+        d.eval(&|s| value(s).copied()).and_then(|n| u64::try_from(n).ok())
     }
 
     /// Checks and binds inputs; the outputs are allocated. [`Call::run`] then runs as often as wanted.
@@ -192,6 +200,7 @@ impl Executable {
         slots.extend(inputs.iter().map(|t| t.bytes().as_ptr() as u64));
         slots.extend(outputs.iter_mut().map(|t| t.bytes_mut().as_mut_ptr() as u64));
         slots.push(self.weights.as_slice().as_ptr() as u64);
+        self.symbols = symbols;
         Ok(Call { executable: self, _inputs: inputs, outputs, slots })
     }
 }

@@ -200,6 +200,26 @@ impl TfCx<'_> {
         Err(self.needs_constant(i, v))
     }
 
+    /// A size that a rule has computed from an operand's elements.
+    ///
+    /// # Errors
+    /// As [`TfCx::dims_input`].
+    pub(crate) fn computed_size(&mut self, operand: usize, size: Value) -> Result<Dim> {
+        let known = self.b.as_dims(size).map(|d| d.elems.clone());
+        let known = known.or_else(|| {
+            self.b.as_const(size).and_then(Tensor::to_i64s).map(|v| v.into_iter().map(Dim::from).collect())
+        });
+        let sizes = match known {
+            Some(known) => known,
+            None if self.b.sizes_from_data => self.b.bind_dims(size)?,
+            None => return Err(self.needs_constant(operand, size)),
+        };
+        match &sizes[..] {
+            [n] => Ok(n.clone()),
+            _ => bail!("operand {operand} gives {} sizes, not one", sizes.len()),
+        }
+    }
+
     fn needs_constant(&self, operand: usize, v: Value) -> anyhow::Error {
         NeedsConstant { operand, params: self.b.params_behind(v) }.into()
     }

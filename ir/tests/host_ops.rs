@@ -95,4 +95,4 @@ macro_rules! tables {
         }
     )* };
 }
-tables!(fft random linalg strings sparse audio special);
+tables!(image select numbers fft random linalg strings sparse audio special);

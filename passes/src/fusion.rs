@@ -44,6 +44,12 @@ pub enum Source {
     Mixed,
 }
 
+/// The sources of a value's axes that hold for two of its uses: the numerator of a softmax is read at its own column by the
+/// division and at every column by the sum, and at the same row by both.
+pub fn merge_sources(a: &[Source], b: &[Source]) -> Vec<Source> {
+    a.iter().zip(b).map(|(a, b)| if a == b { *a } else { Source::Mixed }).collect()
+}
+
 /// The sources of an operand's axes, given those of the result of the op that reads it; `None` for families that index
 /// their operands in another way.
 pub fn operand_sources(family: &Lower, from: &[Dim], to: &[Dim], at: &[Source]) -> Option<Vec<Source>> {
@@ -244,8 +250,7 @@ impl Fuser<'_> {
                 self.at[u.0 as usize].as_ref().and_then(|s| operand_sources(&consumer, &f.ty(out).shape, &to.shape, s));
             at = Some(match at {
                 None => here,
-                Some(before) if before == here => here,
-                Some(_) => None,
+                Some(before) => before.zip(here).map(|(a, b)| merge_sources(&a, &b)),
             });
         }
         let home = home?;

@@ -82,7 +82,7 @@ def attr(v):
 
 # Inputs that TensorFlow's Python wrappers name otherwise than the op's definition does.
 RENAMED = {("ExpandDims", "dim"): "axis", ("ReverseV2", "axis"): "axis", ("Concat", "concat_dim"): "concat_dim",
-           ("Split", "split_dim"): "axis", ("SplitV", "split_dim"): "axis"}
+           ("Where", "input"): "condition", ("Split", "split_dim"): "axis", ("SplitV", "split_dim"): "axis"}
 
 
 def call(op, args, attrs):
@@ -110,7 +110,7 @@ def case(name, op, inputs, symbolic=(), grad=True, error=None, tol=None, **attrs
             assert error, name
         node = [n for n in g.get_operations() if n.type == op]
         stored = {k: attr(node[-1].node_def.attr[k]) for k in node[-1].node_def.attr} if node else {
-            k: {"i": v} if type(v) is int else {"list": v} for k, v in attrs.items()}
+            k: {"i": v} if type(v) is int else {"type": NAMES[v.name]} if type(v) is tf.DType else {"list": v} for k, v in attrs.items()}
     out = {"name": name, "op": op, "attrs": {k: v for k, v in stored.items() if not k.startswith("_")},
            "inputs": [dict(tensor(v), const=kind == "const") for kind, v in inputs], "symbolic": [list(s) for s in symbolic]}
     if tol is not None:

@@ -26,7 +26,7 @@ use cranelift_codegen::ir::{
 };
 use cranelift_frontend::{FunctionBuilder, FunctionBuilderContext};
 use kiln_ir::loops::{Block, Inst, Kernel};
-use kiln_ir::{Atom, Dim, Symbol};
+use kiln_ir::{Atom, DType, Dim, Symbol};
 use kiln_rt::Status;
 
 use super::kernel::Printed;
@@ -218,7 +218,8 @@ struct Host<'a, 'e, 'f> {
     program: &'a Program,
     args: Value,
     symbols: HashMap<Symbol, Value>,
-    /// Dimensions computed so far. The function is one chain of blocks, so each dominates what follows.
+    /// Dimensions computed so far. Blocks other than exits follow one another, so each dominates what follows; what a
+    /// branch or a loop computes is forgotten behind it.
     dims: HashMap<Dim, Value>,
     /// While sizes are computed: whether one has left i64.
     overflow: Option<Value>,
@@ -487,15 +488,73 @@ impl Launches<'_, '_, '_> {
         let zero = e.int(types::I32, 0);
         e.ins().store(MemFlagsData::trusted(), zero, cell, 0);
         self.slots = Some((slots, cell));
-        for (number, step) in program.steps.iter().enumerate() {
-            let Step::Launch { kernel, buffers, symbols, tasks } = step;
-            let k = program
-                .kernels
-                .get(*kernel)
-                .with_context(|| format!("step {number}: kernel {kernel} does not exist"))?;
-            self.launch(*kernel as u32, k, buffers, symbols, tasks)
-                .with_context(|| format!("step {number}, kernel `{}`", k.name))?;
+        self.steps(program, &program.steps)
+    }
+
+    fn steps(&mut self, program: &Program, steps: &[Step]) -> Result<()> {
+        for (number, step) in steps.iter().enumerate() {
+            match step {
+                Step::Launch { kernel, buffers, symbols, tasks } => {
+                    let k = program
+                        .kernels
+                        .get(*kernel)
+                        .with_context(|| format!("step {number}: kernel {kernel} does not exist"))?;
+                    self.launch(*kernel as u32, k, buffers, symbols, tasks)
+                        .with_context(|| format!("step {number}, kernel `{}`", k.name))?;
+                }
+                Step::Case { selector, dtype, branches } => self.case(program, selector, *dtype, branches)?,
+                Step::Loop { test, goes_on, body } => self.repeat(program, test, goes_on, body)?,
+            }
         }
+        Ok(())
+    }
+
+    /// The integer at a place, as an i32.
+    fn read(&mut self, place: &Place, dtype: DType) -> Result<Value> {
+        let at = self.place(place)?;
+        let flags = MemFlagsData::trusted();
+        Ok(match dtype {
+            DType::Bool => self.h.e.ins().uload8(types::I32, flags, at, 0),
+            _ => self.h.e.ins().load(types::I32, flags, at, 0),
+        })
+    }
+
+    fn case(&mut self, program: &Program, selector: &Place, dtype: DType, branches: &[Vec<Step>]) -> Result<()> {
+        let s = self.read(selector, dtype)?;
+        let (last, others) = branches.split_last().context("a case has branches")?;
+        let done = self.h.e.b.create_block();
+        let known = self.h.dims.clone();
+        for (i, steps) in others.iter().enumerate() {
+            let (taken, next) = (self.h.e.b.create_block(), self.h.e.b.create_block());
+            let i = self.h.e.int(types::I32, i64::try_from(i)?);
+            let hit = self.h.e.icmp(IntCC::Equal, s, i);
+            self.h.e.ins().brif(hit, taken, &[], next, &[]);
+            self.h.e.b.switch_to_block(taken);
+            self.steps(program, steps)?;
+            self.h.dims = known.clone();
+            self.h.e.ins().jump(done, &[]);
+            self.h.e.b.switch_to_block(next);
+        }
+        self.steps(program, last)?;
+        self.h.dims = known;
+        self.h.e.ins().jump(done, &[]);
+        self.h.e.b.switch_to_block(done);
+        Ok(())
+    }
+
+    fn repeat(&mut self, program: &Program, test: &[Step], goes_on: &Place, body: &[Step]) -> Result<()> {
+        let (head, inside, done) = (self.h.e.b.create_block(), self.h.e.b.create_block(), self.h.e.b.create_block());
+        self.h.e.ins().jump(head, &[]);
+        self.h.e.b.switch_to_block(head);
+        let known = self.h.dims.clone();
+        self.steps(program, test)?;
+        let more = self.read(goes_on, DType::Bool)?;
+        self.h.e.ins().brif(more, inside, &[], done, &[]);
+        self.h.e.b.switch_to_block(inside);
+        self.steps(program, body)?;
+        self.h.dims = known;
+        self.h.e.ins().jump(head, &[]);
+        self.h.e.b.switch_to_block(done);
         Ok(())
     }
 

@@ -8,7 +8,7 @@ use std::collections::HashMap;
 
 use anyhow::{Context as _, Result, ensure};
 use kiln_ir::loops::Space;
-use kiln_ir::{Atom, Dim, Symbol};
+use kiln_ir::{Atom, DType, Dim, Symbol};
 
 use super::Env;
 use super::kernel::{I64, has_check};
@@ -38,7 +38,8 @@ pub(super) fn print_host(
     let prefix = &program.prefix;
     let run = Printer::new(program, weights).run().context("host program")?;
     let size = Printer::new(program, weights).workspace_size().context("workspace size")?;
-    let launches = program.steps.iter().any(|Step::Launch { tasks, .. }| !tasks.is(1));
+    let mut launches = false;
+    Step::for_each_launch(&program.steps, &mut |s| launches |= matches!(s, Step::Launch { tasks, .. } if !tasks.is(1)));
     if launches {
         module.out += &launch_helper(&attributes, &env.section("kiln.launch"));
     }
@@ -90,13 +91,26 @@ done:
     )
 }
 
+/// Addresses as i64.
+#[derive(Default)]
+struct Bases {
+    inputs: Vec<Op>,
+    outputs: Vec<Op>,
+    workspace: Option<Op>,
+    weights: Option<Op>,
+}
+
 struct Printer<'a> {
     program: &'a Program,
     weights: &'a WeightsBase,
     body: Body,
-    /// Values of symbolic integers computed so far; all blocks but the exits follow one another, so each dominates the
-    /// rest.
+    /// Values of symbolic integers computed so far. Blocks other than exits follow one another, so each dominates the
+    /// rest; what a branch or a loop computes is forgotten behind it.
     dims: HashMap<Dim, Op>,
+    /// Addresses of inputs, outputs, workspace and weights, once they are checked.
+    bases: Bases,
+    /// For each kernel, whether it may fail.
+    checks: Vec<bool>,
     symbols: HashMap<Symbol, Op>,
     /// While sizes are computed: whether one has left i64.
     overflow: Option<Op>,
@@ -110,6 +124,8 @@ impl<'a> Printer<'a> {
             weights,
             body: Body::new(""),
             dims: HashMap::new(),
+            bases: Bases::default(),
+            checks: program.kernels.iter().map(|k| has_check(&k.body)).collect(),
             symbols: HashMap::new(),
             overflow: None,
             checked: false,
@@ -224,7 +240,9 @@ impl<'a> Printer<'a> {
             self.require_aligned(&workspace, Status::WorkspaceMisaligned);
         }
 
-        self.steps(&ports, &outputs, &workspace, &weights)?;
+        self.bases = Bases { inputs: ports, outputs, workspace: Some(workspace), weights: Some(weights) };
+        self.scratch();
+        self.steps(&p.steps)?;
         self.body.line(format_args!("ret i32 0"));
         Ok(self.body)
     }
@@ -235,78 +253,147 @@ impl<'a> Printer<'a> {
         self.require_status(&ok, status);
     }
 
-    fn steps(&mut self, inputs: &[Op], outputs: &[Op], workspace: &Op, weights: &Op) -> Result<()> {
-        let p = self.program;
-        // `parallel_for` returns when all tasks are done, so that all launches share one slot array.
-        let most = p
-            .steps
-            .iter()
-            .map(|Step::Launch { buffers, symbols, .. }| buffers.len() + symbols.len() + 1)
-            .max()
-            .unwrap_or(0);
+    /// Stack memory of the launches: `parallel_for` returns when all tasks are done, so that all share one slot array.
+    fn scratch(&mut self) {
+        let mut most = 0;
+        Step::for_each_launch(&self.program.steps, &mut |s| {
+            if let Step::Launch { buffers, symbols, .. } = s {
+                most = most.max(buffers.len() + symbols.len() + 1);
+            }
+        });
         self.body.allocas += &format!("  %slots = alloca [{most} x i64], align 16\n");
-        let checks: Vec<bool> = p.kernels.iter().map(|k| has_check(&k.body)).collect();
-        if checks.contains(&true) {
+        if self.checks.contains(&true) {
             self.body.allocas += "  %status = alloca i32, align 4\n";
             self.body.line(format_args!("store i32 0, ptr %status, align 4"));
         }
-        for (i, Step::Launch { kernel, buffers, symbols, tasks }) in p.steps.iter().enumerate() {
-            let k = p
-                .kernels
-                .get(*kernel)
-                .with_context(|| format!("step {i} launches kernel {kernel} of {}", p.kernels.len()))?;
-            let globals = k.buffers.iter().filter(|b| b.space == Space::Global).count();
-            ensure!(
-                buffers.len() == globals && symbols.len() == k.symbols.len(),
-                "step {i} gives kernel `{}` {} buffers and {} symbols; it has {globals} and {}",
-                k.name,
-                buffers.len(),
-                symbols.len(),
-                k.symbols.len()
-            );
-            let mut values = Vec::with_capacity(buffers.len() + symbols.len());
-            for place in buffers {
-                values.push(match place {
-                    Place::Input(n) => inputs.get(*n).cloned().with_context(|| format!("step {i} names input {n}"))?,
-                    Place::Output(n) => {
-                        outputs.get(*n).cloned().with_context(|| format!("step {i} names output {n}"))?
-                    }
-                    Place::Workspace(offset) => {
-                        let offset = self.dim(offset)?;
-                        self.plus(workspace, &offset)
-                    }
-                    Place::Weights(offset) => {
-                        let offset = i64::try_from(*offset)
-                            .with_context(|| format!("step {i}: offset {offset} into the weights"))?;
-                        self.plus(weights, &int(I64, offset))
-                    }
-                });
-            }
-            for s in symbols {
-                values.push(self.dim(s)?);
-            }
-            for (slot, v) in values.iter().enumerate() {
-                let at = self.slot(slot);
-                self.body.line(format_args!("store {v}, ptr {at}, align 8"));
-            }
-            if checks[*kernel] {
-                let at = self.slot(values.len());
-                self.body.line(format_args!("store ptr %status, ptr {at}, align 8"));
-            }
-            match tasks.as_const() {
-                Some(n) if n <= 0 => continue,
-                Some(1) => self.body.line(format_args!("call void @{}(ptr %slots, i64 0)", k.name)),
-                _ => {
-                    let n = self.dim(tasks)?;
-                    self.body.line(format_args!("call void @kiln.launch(ptr @{}, ptr %slots, {n}, ptr %par)", k.name));
+    }
+
+    fn steps(&mut self, steps: &[Step]) -> Result<()> {
+        for (i, step) in steps.iter().enumerate() {
+            match step {
+                Step::Launch { kernel, buffers, symbols, tasks } => {
+                    self.launch(*kernel, buffers, symbols, tasks).with_context(|| format!("step {i}"))?;
                 }
+                Step::Case { selector, dtype, branches } => self.case(selector, *dtype, branches)?,
+                Step::Loop { test, goes_on, body } => self.repeat(test, goes_on, body)?,
             }
-            if checks[*kernel] {
-                let i32s = LTy { elem: Elem::I(32), lanes: 1 };
-                let status = self.body.inst(i32s, format_args!("load atomic i32, ptr %status monotonic, align 4"));
-                let ok = self.body.icmp("eq", &status, &int(i32s, 0));
-                self.require(&ok, &status.to_string());
+        }
+        Ok(())
+    }
+
+    /// Steps in a block of their own, which ends in a jump to `next`.
+    fn block(&mut self, label: &str, steps: &[Step], next: &str) -> Result<()> {
+        self.body.label(label);
+        let known = self.dims.clone();
+        self.steps(steps)?;
+        self.dims = known;
+        self.body.line(format_args!("br label %{next}"));
+        Ok(())
+    }
+
+    /// What lies at a place.
+    fn read(&mut self, place: &Place, ty: LTy) -> Result<Op> {
+        let at = self.place(place)?;
+        let p = self.body.name();
+        self.body.line(format_args!("{p} = inttoptr {at} to ptr"));
+        let bits = ty.elem;
+        let Elem::I(bits) = bits else { anyhow::bail!("selectors are integers") };
+        Ok(self.body.inst(ty, format_args!("load i{bits}, ptr {p}, align {}", bits / 8)))
+    }
+
+    fn case(&mut self, selector: &Place, dtype: DType, branches: &[Vec<Step>]) -> Result<()> {
+        let bits = if dtype == DType::Bool { 8 } else { 32 };
+        let ty = LTy { elem: Elem::I(bits), lanes: 1 };
+        let s = self.read(selector, ty)?;
+        let n = self.body.number();
+        let last = branches.len().checked_sub(1).context("a case has branches")?;
+        let arms: String = (0..last).map(|i| format!(" i{bits} {i}, label %case{n}.{i}")).collect();
+        self.body.line(format_args!("switch {s}, label %case{n}.{last} [{arms} ]"));
+        for (i, steps) in branches.iter().enumerate() {
+            self.block(&format!("case{n}.{i}"), steps, &format!("esac{n}"))?;
+        }
+        self.body.label(&format!("esac{n}"));
+        Ok(())
+    }
+
+    fn repeat(&mut self, test: &[Step], goes_on: &Place, body: &[Step]) -> Result<()> {
+        let n = self.body.number();
+        self.body.line(format_args!("br label %test{n}"));
+        self.body.label(&format!("test{n}"));
+        let known = self.dims.clone();
+        self.steps(test)?;
+        let byte = LTy { elem: Elem::I(8), lanes: 1 };
+        let more = self.read(goes_on, byte)?;
+        let more = self.body.icmp("ne", &more, &int(byte, 0));
+        self.body.line(format_args!("br {more}, label %body{n}, label %done{n}"));
+        self.block(&format!("body{n}"), body, &format!("test{n}"))?;
+        self.dims = known;
+        self.body.label(&format!("done{n}"));
+        Ok(())
+    }
+
+    /// The address of a place.
+    fn place(&mut self, place: &Place) -> Result<Op> {
+        let workspace = || self.bases.workspace.clone().context("the workspace has no address yet");
+        Ok(match place {
+            Place::Input(n) => self.bases.inputs.get(*n).cloned().with_context(|| format!("there is no input {n}"))?,
+            Place::Output(n) => {
+                self.bases.outputs.get(*n).cloned().with_context(|| format!("there is no output {n}"))?
             }
+            Place::Workspace(offset) => {
+                let base = workspace()?;
+                let offset = self.dim(offset)?;
+                self.plus(&base, &offset)
+            }
+            Place::Weights(offset) => {
+                let base = self.bases.weights.clone().context("the weights have no address yet")?;
+                let offset = i64::try_from(*offset).with_context(|| format!("offset {offset} into the weights"))?;
+                self.plus(&base, &int(I64, offset))
+            }
+        })
+    }
+
+    fn launch(&mut self, kernel: usize, buffers: &[Place], symbols: &[Dim], tasks: &Dim) -> Result<()> {
+        let p = self.program;
+        let k = p.kernels.get(kernel).with_context(|| format!("kernel {kernel} of {} is launched", p.kernels.len()))?;
+        let globals = k.buffers.iter().filter(|b| b.space == Space::Global).count();
+        ensure!(
+            buffers.len() == globals && symbols.len() == k.symbols.len(),
+            "kernel `{}` is given {} buffers and {} symbols; it has {globals} and {}",
+            k.name,
+            buffers.len(),
+            symbols.len(),
+            k.symbols.len()
+        );
+        let mut values = Vec::with_capacity(buffers.len() + symbols.len());
+        for place in buffers {
+            values.push(self.place(place)?);
+        }
+        for s in symbols {
+            values.push(self.dim(s)?);
+        }
+        for (slot, v) in values.iter().enumerate() {
+            let at = self.slot(slot);
+            self.body.line(format_args!("store {v}, ptr {at}, align 8"));
+        }
+        let may_fail = self.checks[kernel];
+        if may_fail {
+            let at = self.slot(values.len());
+            self.body.line(format_args!("store ptr %status, ptr {at}, align 8"));
+        }
+        match tasks.as_const() {
+            Some(n) if n <= 0 => return Ok(()),
+            Some(1) => self.body.line(format_args!("call void @{}(ptr %slots, i64 0)", k.name)),
+            _ => {
+                let n = self.dim(tasks)?;
+                self.body.line(format_args!("call void @kiln.launch(ptr @{}, ptr %slots, {n}, ptr %par)", k.name));
+            }
+        }
+        if may_fail {
+            let i32s = LTy { elem: Elem::I(32), lanes: 1 };
+            let status = self.body.inst(i32s, format_args!("load atomic i32, ptr %status monotonic, align 4"));
+            let ok = self.body.icmp("eq", &status, &int(i32s, 0));
+            self.require(&ok, &status.to_string());
         }
         Ok(())
     }

@@ -7,7 +7,7 @@ use kiln_ir::loops::{KernelBuilder, V};
 use kiln_ir::lower::{Lower, View, WindowKind};
 use kiln_ir::scalar::BinaryOp;
 use kiln_ir::{Dim, Function, Value};
-use kiln_passes::fusion::{Cluster, Source, operand_sources, reshape_groups};
+use kiln_passes::fusion::{Cluster, Source, merge_sources, operand_sources, reshape_groups};
 
 /// The row-major digits of `linear` over `shape`. The outermost digit has no modulus: `linear` is in range.
 pub fn split(b: &mut KernelBuilder, linear: V, shape: &[Dim]) -> Vec<V> {
@@ -98,9 +98,8 @@ pub fn reductions(f: &Function, cluster: &Cluster) -> Vec<(Value, Vec<Source>)> 
             match sources.entry(v) {
                 std::collections::hash_map::Entry::Vacant(e) => drop(e.insert(given)),
                 std::collections::hash_map::Entry::Occupied(mut e) => {
-                    if *e.get() != given {
-                        e.insert(None);
-                    }
+                    let both = e.get().as_ref().zip(given).map(|(a, b)| merge_sources(a, &b));
+                    e.insert(both);
                 }
             }
         }

@@ -45,6 +45,8 @@ pub enum LoopRole {
     Out(std::ops::Range<usize>),
     /// A reduction inside the node.
     Reduce(NodeId),
+    /// Nothing: its body runs once, or not at all where there is nothing to load.
+    Guard,
     /// An axis of one side of a padding's border.
     Side(NodeId, usize),
 }

@@ -1,13 +1,13 @@
 //! Views and gathers: index arithmetic, and selects where an index may leave an operand.
 
 use anyhow::{Result, bail};
-use kiln_ir::loops::{Inst, V};
+use kiln_ir::loops::{Inst, LoopKind, V};
 use kiln_ir::lower::View;
 use kiln_ir::scalar::{BinaryOp, CompareOp};
 use kiln_ir::{DType, Dim, Value};
 use kiln_rt::Status;
 
-use super::{Emit, index};
+use super::{Emit, LoopRole, index};
 
 impl Emit<'_> {
     pub(super) fn view(&mut self, view: &View, inputs: &[Value], v: Value, at: &[V]) -> Result<V> {
@@ -117,9 +117,27 @@ impl Emit<'_> {
         if extent.is(0) {
             return super::immediate(&mut self.b, &kiln_ir::Tensor::zeros(self.f.ty(x).dtype, &[]));
         }
-        let mut i = at.to_vec();
-        i[axis] = self.clamp_index(at[axis], &extent);
-        self.eval(x, &i)
+        let none = super::immediate(&mut self.b, &kiln_ir::Tensor::zeros(self.f.ty(x).dtype, &[]))?;
+        self.unless_empty(&[extent.clone()], none, |e| {
+            let mut i = at.to_vec();
+            i[axis] = e.clamp_index(at[axis], &extent);
+            e.eval(x, &i)
+        })
+    }
+
+    /// The element that `load` gives, or `none` if a size is 0 at run time: clamping an index needs an element to clamp it
+    /// to. A loop of one iteration or none, since the sizes are those of the whole kernel.
+    fn unless_empty(&mut self, sizes: &[Dim], none: V, load: impl FnOnce(&mut Self) -> Result<V>) -> Result<V> {
+        let open: Vec<&Dim> = sizes.iter().filter(|d| d.as_const().is_none()).collect();
+        if open.is_empty() {
+            return load(self);
+        }
+        let trips = Dim::product(open).smaller(&Dim::from(1));
+        let (lo, hi) = (self.zero(), self.b.dim(&trips));
+        let out = self.for_loop(LoopKind::Serial, lo, hi, LoopRole::Guard, trips, &[(none, None)], |e, _, _| {
+            Ok(vec![load(e)?])
+        })?;
+        Ok(out[0])
     }
 
     fn clamp_index(&mut self, i: V, extent: &Dim) -> V {
@@ -152,13 +170,18 @@ impl Emit<'_> {
                 Some(ok) => self.b.binary(BinaryOp::And, ok, both),
                 None => both,
             });
-            safe[a] = self.clamp_index(i[a], extent);
         }
         // An empty operand has no element to load.
         if extents.iter().any(|e| e.is(0)) {
             return Ok(fill);
         }
-        let element = self.eval(x, &safe)?;
+        let clamped: Vec<Dim> = (0..extents.len()).filter(|&a| !inside(a)).map(|a| extents[a].clone()).collect();
+        let element = self.unless_empty(&clamped, fill, |e| {
+            for (a, extent) in extents.iter().enumerate().filter(|p| !inside(p.0)) {
+                safe[a] = e.clamp_index(i[a], extent);
+            }
+            e.eval(x, &safe)
+        })?;
         Ok(match ok {
             Some(ok) => self.b.select(ok, element, fill),
             None => element,
@@ -175,23 +198,34 @@ impl Emit<'_> {
         j.extend(&at[axis..axis + taken]);
         let raw = self.eval(indices, &j)?;
         let extent = self.f.ty(x).shape[axis].clone();
-        let safe = self.checked_index(raw, &extent);
-        let mut from: Vec<V> = at[..axis].to_vec();
-        from.push(safe);
-        from.extend(&at[axis + taken..]);
-        self.eval(x, &from)
+        let i = self.checked_index(raw, &extent);
+        let none = super::immediate(&mut self.b, &kiln_ir::Tensor::zeros(self.f.ty(x).dtype, &[]))?;
+        self.unless_empty(&[extent.clone()], none, |e| {
+            let mut from: Vec<V> = at[..axis].to_vec();
+            from.push(e.clamp_index(i, &extent));
+            from.extend(&at[axis + taken..]);
+            e.eval(x, &from)
+        })
     }
 
     /// The box of `x` at a start that is known at run time.
     pub(super) fn dynamic_slice(&mut self, inputs: &[Value], v: Value, at: &[V]) -> Result<V> {
         let x = inputs[0];
         let (from, size) = (self.f.ty(x).shape.clone(), self.f.ty(v).shape.clone());
-        let mut i = vec![];
-        for (axis, (&a, n)) in at.iter().zip(&from).enumerate() {
-            let s = self.start(inputs[1], axis, n, &size[axis])?;
-            i.push(self.b.add(s, a));
+        let mut starts = vec![];
+        for (axis, n) in from.iter().enumerate() {
+            starts.push(self.start(inputs[1], axis, n, &size[axis])?);
         }
-        self.eval(x, &i)
+        let none = super::immediate(&mut self.b, &kiln_ir::Tensor::zeros(self.f.ty(x).dtype, &[]))?;
+        let places: Vec<Dim> = starts.iter().map(|s| s.1.larger(&Dim::from(0))).collect();
+        self.unless_empty(&places, none, |e| {
+            let mut i = vec![];
+            for (&a, (s, places)) in at.iter().zip(&starts) {
+                let s = e.clamp_index(*s, places);
+                i.push(e.b.add(s, a));
+            }
+            e.eval(x, &i)
+        })
     }
 
     /// `x` with the box at a start replaced by `update`.
@@ -200,22 +234,24 @@ impl Emit<'_> {
         let (from, size) = (self.f.ty(x).shape.clone(), self.f.ty(update).shape.clone());
         let mut i = vec![];
         for (axis, (&a, n)) in at.iter().zip(&from).enumerate() {
-            let s = self.start(inputs[2], axis, n, &size[axis])?;
+            let (s, places) = self.start(inputs[2], axis, n, &size[axis])?;
+            let s = self.clamp_index(s, &places);
             i.push(self.b.sub(a, s));
         }
         let old = self.eval(x, at)?;
         self.guarded(update, &i, &size, |axis| from[axis] == size[axis], old)
     }
 
-    /// The first index along an axis of a box of `size` in `extent`; a box that leaves it ends the run with an error.
-    fn start(&mut self, starts: Value, axis: usize, extent: &Dim, size: &Dim) -> Result<V> {
+    /// The first index along an axis of a box of `size` in `extent`, with the number of places that it can have; a box that
+    /// leaves the extent ends the run with an error.
+    fn start(&mut self, starts: Value, axis: usize, extent: &Dim, size: &Dim) -> Result<(V, Dim)> {
         let axis = self.b.index(axis as i64);
         let raw = self.eval(starts, &[axis])?;
         let places = extent.clone() - size.clone() + Dim::from(1);
-        Ok(self.checked_index(raw, &places))
+        Ok((self.checked_index(raw, &places), places))
     }
 
-    /// An index as i64, checked to be in `[0, extent)` and clamped into it.
+    /// An index as i64, checked to be in `[0, extent)`. What follows still runs when it is not.
     fn checked_index(&mut self, raw: V, extent: &Dim) -> V {
         let i = self.b.cast(DType::I64, raw);
         let (zero, end) = (self.zero(), self.b.dim(extent));
@@ -223,7 +259,7 @@ impl Emit<'_> {
         let high = self.b.compare(CompareOp::Lt, i, end);
         let ok = self.b.binary(BinaryOp::And, low, high);
         self.b.push_effect(Inst::Check { ok, status: Status::IndexOutOfRange.code() });
-        self.clamp_index(i, extent)
+        i
     }
 
     /// The index 0.

@@ -1,5 +1,6 @@
 //! From an optimized function to a [`Program`]: clusters lowered and scheduled, weights laid out, memory planned.
 
+mod in_place;
 mod placement;
 mod weights;
 
@@ -33,6 +34,10 @@ pub struct Report {
     pub workspace: Dim,
     /// Bytes of the arena if nothing shared memory.
     pub naive: Dim,
+    /// Bytes of the largest set of buffers that are alive together, which no arena undercuts.
+    pub bound: Dim,
+    /// Kernel calls that write their result over an operand.
+    pub in_place: usize,
     /// Bytes of the weights.
     pub weights: u64,
 }
@@ -111,6 +116,7 @@ pub fn plan(module: &Module, f: &Function, target: &Target, options: &Options) -
     p.ports(module)?;
     let clusters = fusion::fuse(f);
     p.placement = placement::place(f, &clusters, &|v| p.fetched.contains_key(&v));
+    p.last_use = p.last_uses(&clusters);
     for (i, cluster) in clusters.iter().enumerate() {
         p.cluster(i, cluster)
             .with_context(|| CannotCompile { nodes: cluster.nodes.clone(), place: p.describe(cluster) })?;
@@ -167,6 +173,10 @@ struct Planner<'a> {
     reports: Vec<CallReport>,
     weights: Image,
     placement: Placement,
+    /// The last cluster that touches a buffer, by the value that it belongs to.
+    last_use: HashMap<Value, usize>,
+    /// Kernel calls that write their result over an operand.
+    in_place: usize,
     /// The output that holds a value.
     fetched: HashMap<Value, usize>,
 }
@@ -202,6 +212,8 @@ impl<'a> Planner<'a> {
             reports: vec![],
             weights: Image::default(),
             placement: Placement::default(),
+            last_use: HashMap::new(),
+            in_place: 0,
             fetched: HashMap::new(),
         }
     }
@@ -273,7 +285,7 @@ impl<'a> Planner<'a> {
         if self.placement.border_only[i] {
             return self.border(c, out);
         }
-        self.call(c, out)
+        self.call(Some(i), c, out)
     }
 
     /// The border of a padding whose operand is in place.
@@ -295,7 +307,8 @@ impl<'a> Planner<'a> {
         Ok(())
     }
 
-    fn call(&mut self, c: &Cluster, out: Operand) -> Result<()> {
+    /// The kernel call of a cluster; `at` is its number, none for a copy at the end.
+    fn call(&mut self, at: Option<usize>, c: &Cluster, out: Operand) -> Result<()> {
         let f = self.f;
         let choice = choose::choose(f, c, self.target);
         let mut layouts: Layouts = choice.packed.iter().cloned().collect();
@@ -305,8 +318,18 @@ impl<'a> Planner<'a> {
             }
         }
         let name = format!("k{}", self.kernels.len());
-        let nest = lower(f, c, &choice.walk, &layouts, &name)?;
+        let mut nest = lower(f, c, &choice.walk, &layouts, &name)?;
         let schedule = choose::schedule(&choice, &nest, self.target);
+        if let (Some(at), Operand::Value(_)) = (at, &out)
+            && let Some(operand) = self.overwritten(at, c, &nest, &schedule)
+        {
+            let root = self.root(nest.inputs[operand]);
+            let last = self.last_use.get(&c.output).copied().unwrap_or(at);
+            self.last_use.insert(root, last);
+            self.placement.parent.insert(c.output, root);
+            self.in_place += 1;
+            nest = in_place::overwrite(nest, operand);
+        }
         let kernel = self.kernel(&nest, &schedule)?;
         let mut buffers = vec![];
         for &v in &nest.inputs {
@@ -318,6 +341,39 @@ impl<'a> Planner<'a> {
         buffers.push(out);
         self.push_call(c, kernel, buffers, &nest, &schedule);
         Ok(())
+    }
+
+    /// The last cluster that touches the buffer of each value that has one.
+    fn last_uses(&self, clusters: &[Cluster]) -> HashMap<Value, usize> {
+        let mut last = HashMap::new();
+        for (i, c) in clusters.iter().enumerate().filter(|p| !self.placement.done[p.0]) {
+            for &v in c.inputs.iter().chain([&c.output]) {
+                last.insert(self.root(v), i);
+            }
+        }
+        last
+    }
+
+    /// The input of a nest that its result may be written over: a value of the workspace that dies in this call and fills
+    /// its buffer, and that no other input shares memory with.
+    fn overwritten(&self, at: usize, c: &Cluster, nest: &Nest, schedule: &Schedule) -> Option<usize> {
+        let f = self.f;
+        let own_buffer =
+            |v: Value| !self.placement.layouts.contains_key(&v) && !self.fetched.contains_key(&self.root(v));
+        if self.root(c.output) != c.output || !own_buffer(c.output) {
+            return None;
+        }
+        (0..nest.inputs.len()).find(|&i| {
+            let v = nest.inputs[i];
+            let root = self.root(v);
+            let computed = f.def_node(root).is_some_and(|n| n.op.is::<Const>().is_none());
+            computed
+                && own_buffer(v)
+                && f.ty(root).elements() == f.ty(v).elements()
+                && self.last_use.get(&root) == Some(&at)
+                && nest.inputs.iter().filter(|&&w| self.root(w) == root).count() == 1
+                && in_place::may_overwrite(nest, i, schedule)
+        })
     }
 
     /// The kernel of a nest under a schedule; equal ones are shared.
@@ -369,7 +425,7 @@ impl<'a> Planner<'a> {
             }
             let inputs = if fusion::is_immediate(self.f, r.value) { vec![] } else { vec![r.value] };
             let copy = Cluster { nodes: vec![], output: r.value, inputs };
-            self.call(&copy, Operand::Output(i)).with_context(|| format!("copying the output `{}`", r.name))?;
+            self.call(None, &copy, Operand::Output(i)).with_context(|| format!("copying the output `{}`", r.name))?;
         }
         Ok(())
     }
@@ -434,6 +490,8 @@ impl<'a> Planner<'a> {
             calls: self.reports,
             workspace: memory.total.clone(),
             naive: memory.naive,
+            bound: memory.bound,
+            in_place: self.in_place,
             weights: self.weights.used() as u64,
         };
         let (embedded, weights) = if self.options.embed_weights {

@@ -48,6 +48,9 @@ pub struct Choice {
 /// Tasks should be worth this many multiply-adds or element operations, so that handing them out costs little.
 const TASK_WORK: i64 = 1 << 16;
 
+/// Row tiles that a task computes at least with a panel that it packs itself: packing costs about one of them.
+const PACKED_TILES: i64 = 16;
+
 /// Chooses class, walk and packing.
 pub fn choose(f: &Function, cluster: &Cluster, target: &Target) -> Choice {
     let groups = collapse(f, cluster);
@@ -259,7 +262,10 @@ fn product_schedule(choice: &Choice, nest: &Nest, target: &Target) -> Schedule {
     let (tr, tl) = (i64::from(tile.0), i64::from(tile.1));
     // Rows of one task: their operand stays in half of L2.
     let fit = (target.l2 / 2 / row_bytes.max(1)) as i64;
-    let row_chunk = (fit / tr).clamp(1, (m + tr - 1) / tr) * tr;
+    // A panel packed at run time is packed by every task: it must serve many tiles.
+    let packs = s.call.as_ref().is_some_and(|c| matches!(c.panel, call::Panel::Private { .. }));
+    let least = if packs { PACKED_TILES } else { 1 };
+    let row_chunk = (fit / tr).max(least).min((m + tr - 1) / tr) * tr;
     // Lanes of one task: enough work, and whole panels.
     let panels = (TASK_WORK / (reductions * row_chunk.min(m)).max(1) / tl).clamp(1, (n + tl - 1) / tl);
     if let Some(l) = &row_loop {
@@ -331,7 +337,8 @@ fn window_schedule(nest: &Nest, target: &Target) -> Schedule {
 /// Tasks over the outermost loops, until each is small but worth handing out. `inner` are further loops whose chunks may
 /// be dealt out, with the chunk's unit.
 fn tasks(nest: &Nest, loops: &[&NestLoop], inner: &[(&NestLoop, i64)]) -> Vec<TaskAxis> {
-    let all: i64 = nest.loops.iter().map(|l| size(&l.extent)).fold(1, i64::saturating_mul);
+    let real = nest.loops.iter().filter(|l| l.role != LoopRole::Guard);
+    let all: i64 = real.map(|l| size(&l.extent)).fold(1, i64::saturating_mul);
     let mut left = all;
     let mut out = vec![];
     for l in loops {

@@ -213,7 +213,8 @@ fn layout_id(program: &Program) -> u64 {
     for k in &program.kernels {
         hash.update(kiln_ir::loops::print::print(k).text.as_bytes());
     }
-    for Step::Launch { kernel, buffers, .. } in &program.steps {
+    Step::for_each_launch(&program.steps, &mut |step| {
+        let Step::Launch { kernel, buffers, .. } = step else { return };
         hash.update(&(*kernel as u64).to_le_bytes());
         for (slot, place) in buffers.iter().enumerate() {
             if let Place::Weights(at) = place {
@@ -221,6 +222,6 @@ fn layout_id(program: &Program) -> u64 {
                 hash.update(&at.to_le_bytes());
             }
         }
-    }
+    });
     hash.digest()
 }

@@ -67,6 +67,12 @@ struct Facts {
     weight_bytes: u64,
     /// Bytes, or a formula over the sizes.
     workspace: String,
+    /// The same if no buffers shared memory.
+    workspace_naive: String,
+    /// The same of the largest set of buffers that are alive together.
+    workspace_bound: String,
+    /// Calls that write over an operand.
+    in_place: usize,
     times: Times,
     compile_s: f64,
     peak_rss_mb: Option<f64>,
@@ -122,6 +128,9 @@ pub fn main(args: &Args) -> Result<()> {
         calls: artifact.report.calls.len(),
         weight_bytes: artifact.report.weights,
         workspace: artifact.report.workspace.to_string(),
+        workspace_naive: artifact.report.naive.to_string(),
+        workspace_bound: artifact.report.bound.to_string(),
+        in_place: artifact.report.in_place,
         compile_s: times.total().as_secs_f64(),
         times,
         peak_rss_mb: kiln_rt::cpu::peak_rss_bytes().map(|b| b as f64 / 1e6),
@@ -134,15 +143,18 @@ pub fn main(args: &Args) -> Result<()> {
         println!("{} ({} bytes)", f.path.display(), f.bytes);
     }
     println!(
-        "{:.2} s, {:?}, {} for {}: {} kernels, {} calls, {:.1} MB weights, workspace {} bytes",
+        "{:.2} s, {:?}, {} for {}: {} kernels, {} calls, {:.1} MB weights",
         facts.compile_s,
         facts.backend,
         facts.target,
         facts.cpu,
         facts.kernels,
         facts.calls,
-        facts.weight_bytes as f64 / 1e6,
-        facts.workspace
+        facts.weight_bytes as f64 / 1e6
+    );
+    println!(
+        "workspace {} bytes (lower bound {}, without sharing {}), {} of {} calls in place",
+        facts.workspace, facts.workspace_bound, facts.workspace_naive, facts.in_place, facts.calls
     );
     Ok(())
 }

@@ -3,6 +3,7 @@
 //! Exit status 2 for a bad command line, 1 for a bad model or run, 0 otherwise. `--json` on every command that prints
 //! facts. tfcompile's flag names are kept; dashes and underscores both work.
 
+mod bench;
 mod compile;
 mod doctor;
 mod inspect;
@@ -25,6 +26,8 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
+    /// Measures generated code for products and convolutions against the machine's peak
+    Bench(bench::Args),
     /// Compiles a model to an object file, with what C, C++ and Rust programs need to call it
     Compile(compile::Args),
     /// Tells what this machine and this build have, and what is missing
@@ -51,6 +54,7 @@ pub fn main() -> ExitCode {
         }
     };
     let result = match cli.command {
+        Command::Bench(args) => bench::main(&args),
         Command::Compile(args) => compile::main(&args),
         Command::Doctor(args) => doctor::main(&args),
         Command::Inspect(args) => inspect::main(&args),

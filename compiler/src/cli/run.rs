@@ -49,12 +49,13 @@ struct Facts {
     bench: Option<Bench>,
 }
 
+/// Times of a number of runs.
 #[derive(serde::Serialize)]
-struct Bench {
-    min_ms: f64,
-    median_ms: f64,
-    max_ms: f64,
-    runs: usize,
+pub(super) struct Bench {
+    pub min_ms: f64,
+    pub median_ms: f64,
+    pub max_ms: f64,
+    pub runs: usize,
 }
 
 /// Imports a model for the shapes of the arrays given; also the inputs, in its order.
@@ -132,12 +133,20 @@ pub fn main(args: &Args) -> Result<()> {
         t.plan.as_secs_f64(),
         t.code.as_secs_f64()
     );
+    let megabytes = |n: Option<u64>| n.map_or("unknown".into(), |n| format!("{:.2} MB", n as f64 / 1e6));
     println!(
-        "{} kernels, {} KiB code, {:.1} MB weights, {:.2} MB workspace, peak memory {} MB",
+        "workspace {} (lower bound {}, without sharing {}), {} of {} calls in place",
+        megabytes(Some(facts.program.workspace_bytes as u64)),
+        megabytes(facts.program.workspace_bound_bytes),
+        megabytes(facts.program.workspace_naive_bytes),
+        facts.program.in_place,
+        facts.program.kernels
+    );
+    println!(
+        "{} kernels, {} KiB code, {:.1} MB weights, peak memory {} MB",
         facts.program.kernels,
         facts.program.code_bytes / 1024,
         facts.program.weight_bytes as f64 / 1e6,
-        facts.program.workspace_bytes as f64 / 1e6,
         facts.peak_rss_mb.map_or("unknown".into(), |m| format!("{m:.0}"))
     );
     if !facts.program.host.is_empty() {
@@ -160,7 +169,7 @@ pub fn main(args: &Args) -> Result<()> {
 }
 
 /// Times a function: `spec` is a number of runs, or a time (`2.5s`, `300ms`) to fill with 5 to 300 runs.
-fn bench(spec: &str, run: &mut dyn FnMut() -> Result<()>) -> Result<Bench> {
+pub(super) fn bench(spec: &str, run: &mut dyn FnMut() -> Result<()>) -> Result<Bench> {
     let budget = spec
         .strip_suffix("ms")
         .map(|n| n.parse::<f64>().map(|n| n / 1e3))

@@ -5,16 +5,22 @@ pub mod bessel;
 pub mod constant;
 pub mod contract;
 pub mod control;
+pub mod count;
 pub mod effect;
 pub mod fft;
 pub mod gather;
 pub mod host;
+pub mod image;
 pub mod linalg;
 pub mod nn;
 pub mod nth;
+pub mod numbers;
 pub mod pointwise;
+pub mod quantize;
 pub mod random;
 pub mod reduce;
+pub mod segment;
+pub mod select;
 pub mod shape;
 pub mod sparse;
 pub mod strings;
@@ -47,6 +53,13 @@ pub const ALL: &[&[OpDef]] = &[
     contract::OPS,
     window::OPS,
     nn::OPS,
+    image::resize::OPS,
+    image::boxes::OPS,
+    select::OPS,
+    segment::OPS,
+    count::OPS,
+    numbers::OPS,
+    quantize::OPS,
     fft::OPS,
     random::OPS,
     linalg::OPS,
@@ -64,6 +77,11 @@ pub const COMPOSED: &[&[TfBinding]] = &[
     shape::band::TF,
     nn::tf::TF,
     pointwise::TF,
+    image::sample::TF,
+    image::patches::TF,
+    image::colour::TF,
+    count::TF,
+    numbers::TF,
     random::TF,
     linalg::TF,
     strings::TF,

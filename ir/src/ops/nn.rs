@@ -22,7 +22,8 @@ use crate::tensor::Tensor;
 
 pub mod activation;
 mod backprop;
-pub mod loss;
+pub mod layout;
+mod loss;
 pub mod norm;
 pub mod tf;
 

@@ -98,9 +98,12 @@ impl Run {
         pipeline::optimize(&mut optimized, &manager::Options::default())?;
         let mut ways = ways(&optimized)?;
         for sizes in self.sizes() {
-            let said: Vec<String> = sizes.iter().map(|(s, n)| format!("{s}={n}")).collect();
-            let inputs = self.tensors(&module, entry, &sizes).with_context(|| said.join(" "))?;
-            self.case(&module, entry, &mut ways, &inputs).with_context(|| said.join(" "))?;
+            let at = || match sizes.iter().map(|(s, n)| format!("{s}={n}")).collect::<Vec<_>>() {
+                fixed if fixed.is_empty() => "sizes as they stand".to_string(),
+                open => open.join(" "),
+            };
+            let inputs = self.tensors(&module, entry, &sizes).with_context(at)?;
+            self.case(&module, entry, &mut ways, &inputs).with_context(at)?;
         }
         Ok(())
     }
@@ -258,7 +261,7 @@ struct Way {
 }
 
 enum How {
-    /// The levels of its kernels on the loop interpreter.
+    /// The levels of its kernels on the loop interpreter, with the weights.
     Levels(Box<Planned>, Vec<u8>),
     /// Compiled for 1 and for 2 threads.
     Code(Vec<Executable>),

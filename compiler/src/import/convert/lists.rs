@@ -434,6 +434,15 @@ impl Converter<'_> {
         use kiln_ir::ops::gather::{Scatter, ScatterMode};
         let dtype = list.dtype;
         let elem = self.frame.b.ty(rows).shape[1..].to_vec();
+        // Known indices behind the end make the list longer, as TensorFlow's kernel does; others must be inside.
+        let behind = self.frame.b.as_const(at).and_then(Tensor::to_i64s).and_then(|i| i.into_iter().max());
+        let list = match (behind, self.length(&list).as_const()) {
+            (Some(last), Some(n)) if last >= n => match self.resize(list, Dim::from(last + 1))? {
+                Item::List(l) => l,
+                _ => bail!("a resized list is a list"),
+            },
+            _ => list,
+        };
         let all = self.contents_of(list, &elem)?;
         let mut column = self.frame.b.ty(at).shape.clone();
         column.push(Dim::from(1));

@@ -173,24 +173,66 @@ pub(super) fn fused_batch_norm_grad(cx: &mut TfCx<'_>) -> Result<Vec<Value>> {
     Ok(vec![dx, d_scale, d_offset, empty, empty])
 }
 
+/// Sums over the channels at most `depth_radius` away.
+struct Neighbours {
+    radius: i64,
+    bias: f64,
+    alpha: f64,
+    beta: f64,
+}
+
+impl Neighbours {
+    fn read(cx: &TfCx<'_>) -> Result<Neighbours> {
+        let radius = cx.int("depth_radius")?;
+        if !(0..1 << 20).contains(&radius) {
+            bail!("the radius {radius} is out of range");
+        }
+        let float = |name| Ok::<_, anyhow::Error>(f64::from(cx.float(name)?));
+        Ok(Neighbours { radius, bias: float("bias")?, alpha: float("alpha")?, beta: float("beta")? })
+    }
+
+    fn sum(&self, b: &mut Builder, x: Value) -> Result<Value> {
+        let shape = b.ty(x).shape.clone();
+        let Some((channels, pixels)) = shape.split_last() else { bail!("a scalar has no channels") };
+        // The channels as the only spatial axis of a sum pool.
+        let rows = b.reshape(x, &[Dim::product(pixels), channels.clone(), Dim::from(1)])?;
+        let pads = Padding::Explicit(vec![(self.radius, self.radius)]);
+        let window = pads.window(0, 2 * self.radius + 1, 1, 1, channels);
+        let sums = b.push(Pool { op: ReduceOp::Sum, dims: vec![window] }, &[rows])?;
+        b.reshape(sums, &shape)
+    }
+
+    /// bias + alpha * sum of squares.
+    fn base(&self, b: &mut Builder, x: Value) -> Result<Value> {
+        let squares = b.unary(UnaryOp::Square, x)?;
+        let sums = self.sum(b, squares)?;
+        let scaled = b.binary_scalar(BinaryOp::Mul, sums, self.alpha)?;
+        b.binary_scalar(BinaryOp::Add, scaled, self.bias)
+    }
+}
+
 /// x / (bias + alpha * sum of squares of the channels at most `depth_radius` away)^beta.
 pub(super) fn lrn(cx: &mut TfCx<'_>) -> Result<Vec<Value>> {
-    let (x, ty, radius) = (cx.input(0)?, cx.ty(0)?, cx.int("depth_radius")?);
-    let (bias, alpha, beta) = (cx.float("bias")?, cx.float("alpha")?, cx.float("beta")?);
-    let Some((channels, pixels)) = ty.shape.split_last() else { bail!("a scalar has no channels") };
-    if !(0..1 << 20).contains(&radius) {
-        bail!("the radius {radius} is out of range");
-    }
+    let (x, near) = (cx.input(0)?, Neighbours::read(cx)?);
     let b = &mut *cx.b;
-    let squares = b.unary(UnaryOp::Square, x)?;
-    // The channels as the only spatial axis of a sum pool.
-    let rows = b.reshape(squares, &[Dim::product(pixels), channels.clone(), Dim::from(1)])?;
-    let window = Padding::Explicit(vec![(radius, radius)]).window(0, 2 * radius + 1, 1, 1, channels);
-    let sums = b.push(Pool { op: ReduceOp::Sum, dims: vec![window] }, &[rows])?;
-    let sums = b.reshape(sums, &ty.shape)?;
-    let scaled = b.binary_scalar(BinaryOp::Mul, sums, f64::from(alpha))?;
-    let base = b.binary_scalar(BinaryOp::Add, scaled, f64::from(bias))?;
-    let exponent = number(b, x, -f64::from(beta))?;
+    let base = near.base(b, x)?;
+    let exponent = number(b, x, -near.beta)?;
     let power = b.binary(BinaryOp::Pow, base, exponent)?;
     Ok(vec![b.binary(BinaryOp::Mul, x, power)?])
+}
+
+/// Operands: cotangent, x, result. g base^-beta - 2 alpha beta x sum(g y / base) over the neighbours.
+pub(super) fn lrn_grad(cx: &mut TfCx<'_>) -> Result<Vec<Value>> {
+    let (g, x, y, near) = (cx.input(0)?, cx.input(1)?, cx.input(2)?, Neighbours::read(cx)?);
+    let b = &mut *cx.b;
+    let base = near.base(b, x)?;
+    let exponent = number(b, x, -near.beta)?;
+    let power = b.binary(BinaryOp::Pow, base, exponent)?;
+    let direct = b.binary(BinaryOp::Mul, g, power)?;
+    let products = b.binary(BinaryOp::Mul, g, y)?;
+    let shares = b.binary(BinaryOp::Div, products, base)?;
+    let sums = near.sum(b, shares)?;
+    let through = b.binary(BinaryOp::Mul, x, sums)?;
+    let through = b.binary_scalar(BinaryOp::Mul, through, 2.0 * near.alpha * near.beta)?;
+    Ok(vec![b.binary(BinaryOp::Sub, direct, through)?])
 }

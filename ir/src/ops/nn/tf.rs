@@ -1,6 +1,6 @@
 //! The table of TensorFlow's neural-network ops that are compositions.
 
-use super::{activation as act, backprop, loss, norm};
+use super::{activation as act, backprop, layout, loss, norm};
 use crate::tf::TfBinding;
 
 /// Every composed op of this family.
@@ -26,6 +26,9 @@ pub const TF: &[TfBinding] = &[
     TfBinding { op: "FusedBatchNormGradV2", read: norm::fused_batch_norm_grad },
     TfBinding { op: "FusedBatchNormGradV3", read: norm::fused_batch_norm_grad },
     TfBinding { op: "LRN", read: norm::lrn },
+    TfBinding { op: "LRNGrad", read: norm::lrn_grad },
+    TfBinding { op: "DataFormatDimMap", read: layout::dim_map },
+    TfBinding { op: "DataFormatVecPermute", read: layout::vec_permute },
     TfBinding { op: "BiasAddGrad", read: backprop::bias_add },
     TfBinding { op: "ReluGrad", read: backprop::relu },
     TfBinding { op: "Relu6Grad", read: backprop::relu6 },

@@ -157,13 +157,20 @@ fn tf_broadcast_gradient_args(cx: &mut TfCx<'_>) -> Result<Vec<Value>> {
         .collect()
 }
 
-/// Bits as another type of the same width.
+/// Bits as another type; between widths elements are split or joined along the last axis.
 fn tf_bitcast(cx: &mut TfCx<'_>) -> Result<Vec<Value>> {
     let (x, ty, to) = (cx.input(0)?, cx.ty(0)?, cx.dtype("type")?);
     if ty.dtype.size() != to.size() {
-        bail!("a bitcast of {ty} to {to} changes the width of elements: only equal widths are supported");
+        return Ok(vec![cx.b.push(crate::ops::numbers::BitcastWidth { to }, &[x])?]);
     }
     Ok(vec![cx.b.push(crate::ops::pointwise::Bitcast { to }, &[x])?])
+}
+
+/// Memory of a shape; ours holds zeros, or empty strings.
+fn tf_empty(cx: &mut TfCx<'_>) -> Result<Vec<Value>> {
+    let (shape, dtype) = (cx.dims_input(0)?, cx.dtype("dtype")?);
+    let zero = cx.b.constant(Tensor::zeros(dtype, &[]))?;
+    Ok(vec![cx.b.broadcast(zero, &shape)?])
 }
 
 /// The TensorFlow ops of this file.
@@ -177,4 +184,5 @@ pub const TF: &[TfBinding] = &[
     TfBinding { op: "BroadcastArgs", read: tf_broadcast_args },
     TfBinding { op: "BroadcastGradientArgs", read: tf_broadcast_gradient_args },
     TfBinding { op: "Bitcast", read: tf_bitcast },
+    TfBinding { op: "Empty", read: tf_empty },
 ];

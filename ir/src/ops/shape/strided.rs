@@ -10,6 +10,7 @@ use anyhow::{Context, Result, bail};
 use super::slice::{place, slice};
 use super::{Slice, always_negative, at_least_zero, dim_value, never_negative};
 use crate::graph::Value;
+use crate::ops::constant::Iota;
 use crate::ops::gather::Gather;
 use crate::ops::shape::{Concat, DynamicSlice, Reshape};
 use crate::scalar::{BinaryOp, CompareOp};
@@ -31,7 +32,7 @@ enum Bound {
 #[derive(Clone, Debug)]
 enum Axis {
     /// A range.
-    Range { begin: Bound, end: Bound, step: i64 },
+    Range { begin: Bound, end: Bound, step: i64, spec: usize },
     /// One index, whose axis goes; `spec` is its place in the begin operand.
     Index { at: Bound, spec: usize },
 }
@@ -107,7 +108,7 @@ fn read_spec(
     let whole = |axes: &mut Vec<Axis>, outs: &mut Vec<Out>| {
         for _ in 0..rest {
             outs.push(Out::Kept(axes.len()));
-            axes.push(Axis::Range { begin: Bound::Open, end: Bound::Open, step: 1 });
+            axes.push(Axis::Range { begin: Bound::Open, end: Bound::Open, step: 1, spec: n });
         }
     };
     let bound = |d: &Option<Dim>, open: bool| match d {
@@ -131,7 +132,7 @@ fn read_spec(
             }
             outs.push(Out::Kept(axes.len()));
             let (begin, end) = (bound(&begin[i], bit(masks.begin, i)), bound(&end[i], bit(masks.end, i)));
-            axes.push(Axis::Range { begin, end, step: steps[i] });
+            axes.push(Axis::Range { begin, end, step: steps[i], spec: i });
         }
     }
     if ellipsis.is_empty() {
@@ -184,9 +185,46 @@ fn masks(cx: &TfCx<'_>) -> Result<Masks> {
     })
 }
 
-/// Element `i` of the begin operand as a scalar index that counts from the front.
-fn runtime_index(cx: &mut TfCx<'_>, begin: Value, i: usize, extent: &Dim) -> Result<Value> {
-    let one = slice(cx.b, begin, Slice::dense(vec![Dim::from(i)], vec![Dim::from(1)]))?;
+/// The indices of a range of which a bound is computed at run time, as an i64 vector whose length is a new size.
+fn runtime_range(cx: &mut TfCx<'_>, axis: &Axis, extent: &Dim) -> Result<Value> {
+    let Axis::Range { begin, end, step, spec } = axis else { bail!("a single index is no range") };
+    let (low, high) =
+        if *step > 0 { (Dim::from(0), extent.clone()) } else { (Dim::from(-1), extent.clone() - Dim::from(1)) };
+    let bound = |cx: &mut TfCx<'_>, bound: &Bound, operand: usize, open: &Dim| -> Result<Value> {
+        let at = match bound {
+            Bound::Open => return dim_value(cx.b, open, DType::I64),
+            Bound::Known(at) => {
+                let at = from_front(at, extent);
+                dim_value(cx.b, &at, DType::I64)?
+            }
+            Bound::Data => {
+                let all = cx.input(operand)?;
+                let at = runtime_index(cx, all, *spec, extent)?;
+                cx.b.cast(DType::I64, at)?
+            }
+        };
+        let (low, high) = (dim_value(cx.b, &low, DType::I64)?, dim_value(cx.b, &high, DType::I64)?);
+        let at = cx.b.binary(BinaryOp::Max, at, low)?;
+        cx.b.binary(BinaryOp::Min, at, high)
+    };
+    let first = if *step > 0 { Dim::from(0) } else { high.clone() };
+    let last = if *step > 0 { high.clone() } else { Dim::from(-1) };
+    let (from, to) = (bound(cx, begin, 1, &first)?, bound(cx, end, 2, &last)?);
+    let span = if *step > 0 { cx.b.binary(BinaryOp::Sub, to, from)? } else { cx.b.binary(BinaryOp::Sub, from, to)? };
+    let by = step.saturating_abs();
+    let span = cx.b.binary_scalar(BinaryOp::Add, span, (by - 1) as f64)?;
+    let n = cx.b.binary_scalar(BinaryOp::FloorDiv, span, by as f64)?;
+    let n = cx.b.binary_scalar(BinaryOp::Max, n, 0.0)?;
+    let operand = if matches!(end, Bound::Data) { 2 } else { 1 };
+    let n = cx.computed_size(operand, n).context("the bound of a range decides the result's size")?;
+    let places = cx.b.push(Iota { shape: vec![n], axis: 0, dtype: DType::I64 }, &[])?;
+    let places = cx.b.binary_scalar(BinaryOp::Mul, places, *step as f64)?;
+    cx.b.binary(BinaryOp::Add, places, from)
+}
+
+/// Element `i` of the begin or end operand as a scalar index that counts from the front.
+fn runtime_index(cx: &mut TfCx<'_>, all: Value, i: usize, extent: &Dim) -> Result<Value> {
+    let one = slice(cx.b, all, Slice::dense(vec![Dim::from(i)], vec![Dim::from(1)]))?;
     let mut at = cx.b.reshape(one, &[])?;
     if !matches!(cx.b.ty(at).dtype, DType::I32 | DType::I64) {
         at = cx.b.cast(DType::I32, at)?;
@@ -203,10 +241,11 @@ fn tf_strided_slice(cx: &mut TfCx<'_>) -> Result<Vec<Value>> {
     let (begins, ends) = (elements(cx.b, begin)?, elements(cx.b, cx.input(2)?)?);
     let (axes, outs) = read_spec(&begins, &ends, &cx.const_ints(3)?, &masks(cx)?, ty.rank())?;
     let mut op = Slice::dense(vec![Dim::from(0); ty.rank()], ty.shape.clone());
-    let mut runtime = Vec::new();
+    let (mut runtime, mut ranges) = (Vec::new(), Vec::new());
     for (i, (axis, extent)) in axes.iter().zip(&ty.shape).enumerate() {
         match axis {
-            Axis::Range { begin, end, step } => {
+            Axis::Range { begin: Bound::Data, .. } | Axis::Range { end: Bound::Data, .. } => ranges.push(i),
+            Axis::Range { begin, end, step, .. } => {
                 (op.start[i], op.size[i]) = range(begin, end, *step, extent).with_context(|| format!("axis {i}"))?;
                 op.step[i] = *step;
             }
@@ -221,6 +260,10 @@ fn tf_strided_slice(cx: &mut TfCx<'_>) -> Result<Vec<Value>> {
         }
     }
     x = slice(cx.b, x, op)?;
+    for i in ranges {
+        let indices = runtime_range(cx, &axes[i], &ty.shape[i]).with_context(|| format!("axis {i}"))?;
+        x = cx.b.push(Gather { axis: i, batch_dims: 0 }, &[x, indices])?;
+    }
     let mut gone: Vec<usize> = Vec::new();
     // Later axes first, so that the places of earlier ones stay.
     for &(axis, spec) in runtime.iter().rev() {
@@ -248,7 +291,7 @@ fn tf_strided_slice_grad(cx: &mut TfCx<'_>) -> Result<Vec<Value>> {
     let (mut start, mut size, mut steps) = (vec![], vec![], vec![]);
     for (axis, extent) in axes.iter().zip(&shape) {
         let (at, n, step) = match axis {
-            Axis::Range { begin, end, step } => {
+            Axis::Range { begin, end, step, .. } => {
                 let (at, n) = range(begin, end, *step, extent)?;
                 (at, n, *step)
             }
@@ -266,16 +309,23 @@ fn tf_strided_slice_grad(cx: &mut TfCx<'_>) -> Result<Vec<Value>> {
 /// Operands: x, begin, size; a size of -1 reaches to the end.
 fn tf_slice(cx: &mut TfCx<'_>) -> Result<Vec<Value>> {
     let (x, ty, begin) = (cx.input(0)?, cx.ty(0)?, cx.input(1)?);
-    let (begins, sizes) = (elements(cx.b, begin)?, cx.dims_input(2)?);
+    let (begins, mut sizes) = (elements(cx.b, begin)?, cx.dims_input(2)?);
     if begins.len() != ty.rank() || sizes.len() != ty.rank() {
         bail!("begin and size hold {} and {} entries for {ty}", begins.len(), sizes.len());
     }
-    let size = |(i, n): (usize, &Dim)| match &begins[i] {
-        _ if !n.is(-1) => Ok(n.clone()),
-        Some(at) => Ok(ty.shape[i].clone() - at.clone()),
-        None => bail!("axis {i}: the size is what follows a begin that depends on data"),
-    };
-    let size: Vec<Dim> = sizes.iter().enumerate().map(size).collect::<Result<_>>()?;
+    for (i, n) in sizes.iter_mut().enumerate().filter(|n| n.1.is(-1)) {
+        *n = match &begins[i] {
+            Some(at) => ty.shape[i].clone() - at.clone(),
+            None => {
+                let at = slice(cx.b, begin, Slice::dense(vec![Dim::from(i)], vec![Dim::from(1)]))?;
+                let at = cx.b.cast(DType::I64, at)?;
+                let extent = dim_value(cx.b, &ty.shape[i], DType::I64)?;
+                let rest = cx.b.binary(BinaryOp::Sub, extent, at)?;
+                cx.computed_size(1, rest).with_context(|| format!("axis {i}: the size is what follows its begin"))?
+            }
+        };
+    }
+    let size = sizes;
     match begins.iter().cloned().collect::<Option<Vec<Dim>>>() {
         Some(start) => Ok(vec![slice(cx.b, x, Slice::dense(start, size))?]),
         None => Ok(vec![cx.b.push(DynamicSlice { size }, &[x, begin])?]),

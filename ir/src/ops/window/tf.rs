@@ -8,7 +8,8 @@ use super::{AvgPool, Conv, Pool, gradients, spread};
 use crate::graph::{TensorType, Value};
 use crate::lower::WindowDim;
 use crate::ops::reduce::Reduce;
-use crate::ops::shape::may_equal;
+use crate::ops::shape::slice::slice;
+use crate::ops::shape::{Slice, may_equal};
 use crate::scalar::ReduceOp;
 use crate::tf::{TfBinding, TfCx};
 use crate::{Builder, Dim};
@@ -126,9 +127,15 @@ fn spatial(layout: Layout, list: &[i64], n: usize, what: &str) -> Result<Vec<i64
 
 impl Spec {
     fn read(cx: &TfCx<'_>, n: usize, strides: &[i64]) -> Result<Spec> {
-        let layout = Layout::of(cx)?;
+        Spec::read_in(cx, Layout::of(cx)?, n, strides)
+    }
+
+    fn read_in(cx: &TfCx<'_>, layout: Layout, n: usize, strides: &[i64]) -> Result<Spec> {
         let dilations = match cx.node.attrs.contains_key("dilations") {
-            true => spatial(layout, &cx.ints("dilations")?, n, "dilations")?,
+            true => match cx.ints("dilations")? {
+                none if none.is_empty() => vec![1; n],
+                list => spatial(layout, &list, n, "dilations")?,
+            },
             false => vec![1; n],
         };
         let strides = spatial(layout, strides, n, "strides")?;
@@ -199,6 +206,37 @@ fn conv(cx: &mut TfCx<'_>, n: usize) -> Result<Vec<Value>> {
     let op = conv_of(&spec, n, &cx.b.ty(x).shape, &cx.b.ty(w).shape)?;
     let y = cx.b.push(op, &[x, w])?;
     Ok(vec![spec.layout.leave(cx.b, y)?])
+}
+
+/// Conv: two or three spatial axes by the filter's rank, several batch axes.
+fn conv_of_any_rank(cx: &mut TfCx<'_>) -> Result<Vec<Value>> {
+    let (w, wt, ty) = (cx.input(1)?, cx.ty(1)?, cx.ty(0)?);
+    let Some(n) = wt.rank().checked_sub(2).filter(|n| (2..=3).contains(n)) else {
+        bail!("a filter {wt} has no two or three spatial axes")
+    };
+    let batch = usize::try_from(cx.int("batch_dims")?).unwrap_or(0);
+    if ty.rank() != batch + n + 1 || batch == 0 {
+        bail!("{ty} with {batch} batch axes does not fit the filter {wt}");
+    }
+    let layout = match &cx.str("data_format")?[..] {
+        "CHANNELS_LAST" => Layout::Last,
+        "CHANNELS_FIRST" => Layout::First,
+        other => bail!("the data format {other} is not supported"),
+    };
+    let spec = Spec::read_in(cx, layout, n, &strides_attr(cx)?)?;
+    let groups = cx.int("groups")?;
+    let x = cx.input(0)?;
+    let flat = [&[Dim::product(&ty.shape[..batch])], &ty.shape[batch..]].concat();
+    let x = cx.b.reshape(x, &flat)?;
+    let x = layout.enter(cx.b, x)?;
+    let op = conv_of(&spec, n, &cx.b.ty(x).shape, &cx.b.ty(w).shape)?;
+    if op.groups != groups {
+        bail!("{groups} groups do not fit {ty} and the filter {wt}");
+    }
+    let y = cx.b.push(op, &[x, w])?;
+    let y = layout.leave(cx.b, y)?;
+    let shape = [&ty.shape[..batch], &cx.b.ty(y).shape[1..]].concat();
+    Ok(vec![cx.b.reshape(y, &shape)?])
 }
 
 /// The depthwise filter `[h, w, C, M]` as `[h, w, 1, C * M]`.
@@ -307,12 +345,30 @@ fn max_over_channels(cx: &mut TfCx<'_>, size: &[i64], strides: &[i64]) -> Result
     cx.b.push(Reduce { op: ReduceOp::Max, axes: vec![rank], keep_dims: false }, &[x])
 }
 
+/// The operand without what TensorFlow's AvgPool3D skips with SAME padding where strides are larger than windows: it
+/// centres the windows, so half of the elements that none of them reaches lie in front (Eigen's volume patches).
+fn skip_front(b: &mut Builder, x: Value, size: &[i64], strides: &[i64]) -> Result<Value> {
+    let shape = b.ty(x).shape.clone();
+    let mut start = vec![Dim::from(0); shape.len()];
+    for (i, (&k, &s)) in size.iter().zip(strides).enumerate() {
+        let Some(d) = shape[i + 1].as_const().filter(|d| *d > 0) else { continue };
+        let reached = (d + s - 1) / s * s - s + k;
+        start[i + 1] = Dim::from((d - reached).max(0) / 2);
+    }
+    let rest = shape.iter().zip(&start).map(|(d, s)| d.clone() - s.clone()).collect();
+    slice(b, x, Slice::dense(start, rest))
+}
+
 fn avg_pool(cx: &mut TfCx<'_>, n: usize) -> Result<Vec<Value>> {
     let (size, strides) = pool_lists(cx, None)?;
     let spec = Spec::read(cx, n, &strides)?;
     let x = cx.input(0)?;
-    let x = spec.layout.enter(cx.b, x)?;
-    let dims = spec.dims(&spatial(spec.layout, &size, n, "ksize")?, &cx.b.ty(x).shape)?;
+    let mut x = spec.layout.enter(cx.b, x)?;
+    let size = spatial(spec.layout, &size, n, "ksize")?;
+    if n == 3 && matches!(spec.padding, Padding::Same) {
+        x = skip_front(cx.b, x, &size, &spec.strides)?;
+    }
+    let dims = spec.dims(&size, &cx.b.ty(x).shape)?;
     let y = cx.b.push(AvgPool { dims }, &[x])?;
     Ok(vec![spec.layout.leave(cx.b, y)?])
 }
@@ -350,6 +406,7 @@ fn avg_pool_grad(cx: &mut TfCx<'_>, n: usize) -> Result<Vec<Value>> {
 pub(super) const CONV: &[TfBinding] = &[
     TfBinding { op: "Conv2D", read: |cx| conv(cx, 2) },
     TfBinding { op: "Conv3D", read: |cx| conv(cx, 3) },
+    TfBinding { op: "Conv", read: conv_of_any_rank },
     TfBinding { op: "DepthwiseConv2dNative", read: depthwise },
     TfBinding { op: "Conv2DBackpropInput", read: |cx| conv_backprop_input(cx, 2, false) },
     TfBinding { op: "Conv3DBackpropInputV2", read: |cx| conv_backprop_input(cx, 3, false) },
