@@ -90,14 +90,14 @@ fn k_scaled(order: i32, x: f64) -> f64 {
     if x == 0.0 {
         return f64::INFINITY;
     }
-    if !(x > 0.0) {
+    if x < 0.0 || x.is_nan() {
         return f64::NAN;
     }
     if x.is_infinite() {
         return 0.0;
     }
     // The peak narrows with the root of x, so does the step.
-    let step = 0.0625 / (1.0 + x).sqrt().min(1e6).max(1.0);
+    let step = 0.0625 / (1.0 + x).sqrt().clamp(1.0, 1e6);
     let f = |t: f64| {
         // cosh t - 1 without cancellation.
         let s = (t / 2.0).sinh();
