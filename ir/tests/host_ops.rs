@@ -95,4 +95,4 @@ macro_rules! tables {
         }
     )* };
 }
-tables!(image select numbers fft random linalg strings sparse);
+tables!(image select numbers fft random linalg strings sparse audio special);

@@ -449,7 +449,7 @@ pub fn to_tensor(t: &HostTensor) -> Result<Tensor> {
     }
 }
 
-fn attributes(node: &Node) -> Result<BTreeMap<String, TfAttr>> {
+pub(super) fn attributes(node: &Node) -> Result<BTreeMap<String, TfAttr>> {
     let mut out = BTreeMap::new();
     for (name, value) in &node.attrs {
         if name.starts_with('_') {

@@ -35,6 +35,7 @@ pub mod restore;
 pub mod saved_model;
 pub mod slice;
 pub mod sstable;
+pub mod tables;
 pub mod tensor;
 pub mod variables;
 pub mod wire;

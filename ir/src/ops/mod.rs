@@ -1,5 +1,7 @@
 //! The ops, one file a family. [`ALL`] lists every op once: the text form, the importer, `kiln ops` and the docs read it.
 
+pub mod audio;
+pub mod bessel;
 pub mod constant;
 pub mod contract;
 pub mod control;
@@ -11,6 +13,7 @@ pub mod host;
 pub mod image;
 pub mod linalg;
 pub mod nn;
+pub mod nth;
 pub mod numbers;
 pub mod pointwise;
 pub mod quantize;
@@ -21,6 +24,7 @@ pub mod select;
 pub mod shape;
 pub mod sparse;
 pub mod strings;
+pub mod table;
 mod wide;
 pub mod window;
 
@@ -61,6 +65,9 @@ pub const ALL: &[&[OpDef]] = &[
     linalg::OPS,
     strings::OPS,
     sparse::OPS,
+    audio::OPS,
+    table::OPS,
+    bessel::OPS,
 ];
 
 /// Import rules of TensorFlow ops that are compositions of several ops here, and so belong to none of them.
@@ -80,6 +87,8 @@ pub const COMPOSED: &[&[TfBinding]] = &[
     strings::TF,
     sparse::TF,
     sparse::RAGGED_TF,
+    audio::TF,
+    nth::TF,
 ];
 
 /// Every import rule.

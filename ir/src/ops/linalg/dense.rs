@@ -175,7 +175,7 @@ pub fn cholesky(a: &Matrix) -> Option<Matrix> {
     let mut l = Matrix::from_fn(n, n, |_, _| C::default());
     for j in 0..n {
         let d = a[(j, j)].re - (0..j).map(|k| l[(j, k)].norm_sqr()).sum::<f64>();
-        if !(d > 0.0) {
+        if d <= 0.0 || d.is_nan() {
             return None;
         }
         l[(j, j)] = C::from(d.sqrt());
@@ -229,7 +229,7 @@ pub fn eigh(a: &Matrix) -> (Vec<f64>, Matrix) {
     let scale = a.data.iter().map(|z| z.norm_sqr()).sum::<f64>();
     for _ in 0..60 {
         let off: f64 = (0..n).flat_map(|i| (0..i).map(move |j| (i, j))).map(|at| a[at].norm_sqr()).sum();
-        if !(off > scale * 1e-34) {
+        if off <= scale * 1e-34 || off.is_nan() {
             break;
         }
         for p in 0..n {
@@ -288,7 +288,7 @@ pub fn svd(a: &Matrix, full: bool) -> (Matrix, Vec<f64>, Matrix) {
                 let column = |j: usize| (0..w.rows).map(|i| w[(i, j)].norm_sqr()).sum::<f64>();
                 let (x, y) = (column(p), column(q));
                 let z: C = (0..w.rows).map(|i| w[(i, p)].conj() * w[(i, q)]).sum();
-                if !(z.norm() > 1e-16 * (x * y).sqrt()) {
+                if z.norm() <= 1e-16 * (x * y).sqrt() || z.is_nan() {
                     continue;
                 }
                 if let Some((c, s)) = rotation(x, y, z) {

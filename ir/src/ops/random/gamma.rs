@@ -132,7 +132,7 @@ fn gamma(alpha: f64, from: &mut Draw) -> f64 {
     if alpha == 1.0 {
         return -(1.0 - from.uniform()).ln();
     }
-    if !(alpha > 0.0) {
+    if alpha <= 0.0 || alpha.is_nan() {
         return f64::NAN;
     }
     let d = alpha + if alpha < 1.0 { 2.0 / 3.0 } else { -1.0 / 3.0 };
@@ -154,7 +154,7 @@ fn gamma(alpha: f64, from: &mut Draw) -> f64 {
 
 /// Knuth's products below rate 10, Hormann's transformed rejection (1993) above.
 fn poisson(rate: f64, from: &mut Draw) -> f64 {
-    if !(rate >= 0.0) {
+    if rate < 0.0 || rate.is_nan() {
         return f64::NAN;
     }
     if rate.is_infinite() {

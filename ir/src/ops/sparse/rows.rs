@@ -125,7 +125,9 @@ host_op! {
     },
     eval |op, x| {
         let (n, axis) = (x.len() / 3, op.axis as usize);
-        let (mut all, mut shape): (Vec<(Vec<i64>, usize, usize)>, Vec<i64>) = (vec![], ints(x[2 * n]));
+        // Each row with the operand and the place that its value has there.
+        let mut all: Vec<(Vec<i64>, usize, usize)> = vec![];
+        let mut shape = ints(x[2 * n]);
         shape[axis] = 0;
         for i in 0..n {
             let own = ints(x[2 * n + i]);

@@ -27,8 +27,8 @@ pub(crate) fn base64(s: &[u8], padded: bool) -> Vec<u8> {
 pub(crate) fn unbase64(s: &[u8]) -> Result<Vec<u8>, OpError> {
     let fail = || OpError::new("string_map", "E1", format!("`{}` is not base64", String::from_utf8_lossy(s)));
     let digits = match s {
-        [d @ .., b'=', b'='] if s.len() % 4 == 0 => d,
-        [d @ .., b'='] if s.len() % 4 == 0 => d,
+        [d @ .., b'=', b'='] if s.len().is_multiple_of(4) => d,
+        [d @ .., b'='] if s.len().is_multiple_of(4) => d,
         d => d,
     };
     let mut out = Vec::with_capacity(digits.len() * 3 / 4);
