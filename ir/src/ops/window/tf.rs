@@ -313,6 +313,21 @@ fn pool_lists(cx: &TfCx<'_>, operands: Option<usize>) -> Result<(Vec<i64>, Vec<i
     }
 }
 
+/// TensorFlow pools volumes with a routine that lets SAME padding be negative where the stride is longer than the window:
+/// half of what is left over, rounded toward zero, is skipped before the first window.
+fn pad_as_volume_patches(spec: &Spec, dims: &mut [WindowDim], shape: &[Dim]) {
+    if dims.len() != 3 || !matches!(spec.padding, Padding::Same) {
+        return;
+    }
+    for (d, extent) in dims.iter_mut().zip(&shape[1..]) {
+        let Some(n) = extent.as_const().filter(|&n| n > 0 && d.stride > d.size) else { continue };
+        let total = (n - 1) / d.stride * d.stride + d.size - n;
+        if total < 0 {
+            (d.pad_low, d.pad_high) = (Dim::from(total / 2), Dim::from(total - total / 2));
+        }
+    }
+}
+
 fn max_pool(cx: &mut TfCx<'_>, n: usize, operands: Option<usize>) -> Result<Vec<Value>> {
     let (size, strides) = pool_lists(cx, operands)?;
     let layout = Layout::of(cx)?;
@@ -322,7 +337,9 @@ fn max_pool(cx: &mut TfCx<'_>, n: usize, operands: Option<usize>) -> Result<Vec<
     let spec = Spec::read(cx, n, &strides)?;
     let x = cx.input(0)?;
     let x = layout.enter(cx.b, x)?;
-    let dims = spec.dims(&spatial(layout, &size, n, "ksize")?, &cx.b.ty(x).shape)?;
+    let shape = cx.b.ty(x).shape.clone();
+    let mut dims = spec.dims(&spatial(layout, &size, n, "ksize")?, &shape)?;
+    pad_as_volume_patches(&spec, &mut dims, &shape);
     let y = cx.b.push(Pool { op: ReduceOp::Max, dims }, &[x])?;
     Ok(vec![layout.leave(cx.b, y)?])
 }
@@ -349,7 +366,9 @@ fn avg_pool(cx: &mut TfCx<'_>, n: usize) -> Result<Vec<Value>> {
     let spec = Spec::read(cx, n, &strides)?;
     let x = cx.input(0)?;
     let x = spec.layout.enter(cx.b, x)?;
-    let dims = spec.dims(&spatial(spec.layout, &size, n, "ksize")?, &cx.b.ty(x).shape)?;
+    let shape = cx.b.ty(x).shape.clone();
+    let mut dims = spec.dims(&spatial(spec.layout, &size, n, "ksize")?, &shape)?;
+    pad_as_volume_patches(&spec, &mut dims, &shape);
     let y = cx.b.push(AvgPool { dims }, &[x])?;
     Ok(vec![spec.layout.leave(cx.b, y)?])
 }
