@@ -83,7 +83,8 @@ fn range_elements(x: &[&Tensor]) -> Result<Vec<Tensor>, OpError> {
         }
         (Wide::Real(start), Wide::Real(limit), Wide::Real(delta)) => {
             let (start, limit, delta) = (start[0], limit[0], delta[0]);
-            if delta == 0.0 || !delta.is_finite() || !((limit - start) * delta >= 0.0) {
+            let ahead = (limit - start) * delta;
+            if delta == 0.0 || !delta.is_finite() || ahead < 0.0 || ahead.is_nan() {
                 return Err(fail(format!("a range from {start} to {limit} cannot have step {delta}")));
             }
             // TensorFlow divides in the element type, which may round up to a further element.
