@@ -95,3 +95,9 @@ case("draw", "DrawBoundingBoxes", [img(2, 6, 7, 3), d([[[0.1, 0.2, 0.7, 0.9], [-
 case("draw_colours", "DrawBoundingBoxesV2", [img(1, 6, 7, 4), d([[[0.0, 0.0, 1.0, 1.0], [0.5, 0.5, 0.6, 0.6]]], "float32"),
      d([[0.25, 0.5, 0.75, 1.0]], "float32")], grad=False)
 case("draw_grey", "DrawBoundingBoxesV2", [img(1, 6, 7, 1), d([[[0.2, 0.2, 0.8, 0.8]]], "float32"), d(np.zeros((0, 1)), "float32")], grad=False)
+
+# SAME with strides above the window: TensorFlow's averages of volumes skip elements before the first window.
+for size, strides in [([1, 1, 1], [1, 2, 3]), ([1, 2, 3], [3, 3, 3]), ([2, 1, 1], [5, 4, 4])]:
+    for op in ["AvgPool3D", "MaxPool3D"]:
+        case(f"{op.lower()}_far_{strides[0]}_{size[1]}", op, [img(1, 3, 4, 6, 2)], [(0, 0)], grad=False, tol=1e-6, ksize=[1] + size + [1],
+             strides=[1] + strides + [1], padding="SAME")

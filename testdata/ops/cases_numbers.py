@@ -68,3 +68,10 @@ conv = [d(rng.uniform(-1, 1, size=(2, 5, 6, 4)).round(2), "float32"), d(rng.unif
 case("conv", "Conv", conv, [(0, 0)], tol=1e-5, grad=False, strides=[1, 2, 1, 1], padding="SAME", dilations=[1, 1, 2, 1])
 case("conv_valid", "Conv", [d(rng.uniform(-1, 1, size=(2, 3, 5, 6, 4)).round(2), "float32"), conv[1]], tol=1e-5, grad=False, strides=[1, 1, 1, 1],
      padding="VALID", batch_dims=2)
+
+for name, values, dtype in [("up", (-3, 8, 2), "int32"), ("down", (5, -4, -3), "int64"), ("nothing", (2, 2, 1), "int32"), ("floats", (0.5, 2.0, 0.25), "float32"),
+                            ("doubles", (1.0, 0.0, -0.3), "float64")]:
+    case("range_" + name, "Range", [d(v, dtype) for v in values], grad=False)
+case("range_backwards", "Range", [d(v, "int32") for v in (2, 5, -1)], error="equires start")
+for n in [1, 2, 5]:
+    case(f"lin_space_{n}", "LinSpace", [d(-1.5, "float32"), d(2.0, "float32"), d(n, "int32")], grad=False, tol=1e-6)

@@ -10,6 +10,7 @@ and `symbolic`: the [input, axis] pairs whose extent the test also imports as a 
 """
 import json, os, pathlib, sys
 os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
+os.environ["TF_ENABLE_ONEDNN_OPTS"] = "0"
 import numpy as np
 import tensorflow as tf
 from tensorflow.python.framework import op_def_registry

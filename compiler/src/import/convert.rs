@@ -20,7 +20,7 @@ use self::lists::{Array, List};
 use super::graph::{ARG_OP, Body, Edge, Node, NodeId};
 use super::proto::{AttrValue, attr_value};
 use super::tensor::{HostTensor, TensorData};
-use super::{ModelPort, TfModel};
+use super::{ModelPort, TfModel, tables};
 
 /// Calls may nest this deep.
 const MAX_CALL_DEPTH: usize = 64;
@@ -168,7 +168,13 @@ fn known_here(op: &str) -> bool {
         "PartitionedCall",
         "StatefulPartitionedCall",
     ];
-    OPS.contains(&op) || control::OPS.contains(&op) || lists::OPS.contains(&op) || state::OPS.contains(&op)
+    let table = tables::makes_table(op) || tables::reads_table(op) || fills_table(op);
+    table || OPS.contains(&op) || control::OPS.contains(&op) || lists::OPS.contains(&op) || state::OPS.contains(&op)
+}
+
+/// Whether an op fills a table: contents are looked up where the table is read, so running it does nothing.
+fn fills_table(op: &str) -> bool {
+    op.starts_with("InitializeTable") || op.starts_with("LookupTableImport")
 }
 
 /// The functions that a node calls: those that its attributes name, or the one that its op is.
@@ -224,6 +230,8 @@ enum Item {
     List(List),
     /// The handle of a TensorArray.
     Array(Array),
+    /// The handle of a look-up table: the node of the main graph that makes it.
+    Table(NodeId),
 }
 
 /// A function under construction.
@@ -320,6 +328,20 @@ impl Converter<'_> {
                 let axis = self.frame.b.constant(Tensor::scalar(axis as i32))?;
                 self.rule(node, "GatherV2", &[table, indices, axis])?
             }
+            op if tables::makes_table(op) => {
+                if depth > 0 {
+                    bail!("a table that a function makes is not supported: make it in the main graph");
+                }
+                vec![Item::Table(id)]
+            }
+            op if fills_table(op) => vec![],
+            op if tables::reads_table(op) => {
+                let Item::Table(table) = first()? else { bail!("its first operand is not a table of this graph") };
+                let rest = inputs[1..].iter().cloned().map(|i| self.tensor(i)).collect::<Result<Vec<_>>>()?;
+                let contents = tables::contents(self.model, table)?;
+                let values = tables::lookup(&mut self.frame.b, op, &contents, &rest)?;
+                values.into_iter().map(Item::Value).collect()
+            }
             op if control::OPS.contains(&op) => self.control(node, inputs, depth)?,
             op if lists::OPS.contains(&op) => self.list_op(node, inputs)?,
             op if state::OPS.contains(&op) => self.state_op(node, inputs, depth)?,
@@ -378,6 +400,7 @@ impl Converter<'_> {
             Item::Variable(name) => self.read_variable(&name),
             Item::List(_) => bail!("a list of tensors stands where a tensor is wanted"),
             Item::Array(_) => bail!("the handle of a TensorArray stands where a tensor is wanted"),
+            Item::Table(_) => bail!("the handle of a table stands where a tensor is wanted"),
         }
     }
 }

@@ -140,7 +140,8 @@ impl Walk<'_> {
             return self.run(&inner, &roots, depth + 1);
         }
         let op = node.op.strip_suffix("V2").unwrap_or(&node.op);
-        if !matches!(op, "InitializeTable" | "InitializeTableFromTextFile" | "LookupTableImport" | "LookupTableInsert") {
+        if !matches!(op, "InitializeTable" | "InitializeTableFromTextFile" | "LookupTableImport" | "LookupTableInsert")
+        {
             return Ok(());
         }
         let input = |i: usize| node.inputs.get(i).copied().with_context(|| format!("operand {i} is missing"));
@@ -249,7 +250,9 @@ fn read_file(node: &Node, path: &std::path::Path, key: DType, value: DType) -> R
             -2 => Ok(line.to_vec()),
             column => {
                 let field = usize::try_from(column).ok().and_then(|c| line.split(|&b| b == delimiter).nth(c));
-                field.map(<[u8]>::to_vec).with_context(|| format!("{} has no column {column} in line {}", place(), i + skip + 1))
+                field
+                    .map(<[u8]>::to_vec)
+                    .with_context(|| format!("{} has no column {column} in line {}", place(), i + skip + 1))
             }
         };
         let fields: Vec<Vec<u8>> = lines.iter().enumerate().map(field).collect::<Result<_>>()?;
@@ -290,9 +293,12 @@ mod tests {
             let options = super::super::OpenOptions { signature: Some(signature.into()), ..Default::default() };
             super::super::open(&dir, &options).unwrap()
         };
-        for (name, signature, want) in [("module", "lookup", &["red", "green", "blue"][..]), ("v1", "ids", &["yes", "no"])] {
+        for (name, signature, want) in
+            [("module", "lookup", &["red", "green", "blue"][..]), ("v1", "ids", &["yes", "no"])]
+        {
             let model = open(name, signature);
-            let tables: Vec<NodeId> = model.graph.main.iter().filter(|(_, n)| makes_table(&n.op)).map(|t| t.0).collect();
+            let tables: Vec<NodeId> =
+                model.graph.main.iter().filter(|(_, n)| makes_table(&n.op)).map(|t| t.0).collect();
             assert_eq!(tables.len(), 1, "{name}");
             let (keys, values) = contents(&model, tables[0]).unwrap_or_else(|e| panic!("{name}: {e:#}"));
             let want: Vec<Vec<u8>> = want.iter().map(|s| s.as_bytes().to_vec()).collect();

@@ -44,6 +44,7 @@ pub const ALL: &[&[OpDef]] = &[
     shape::slice::OPS,
     shape::dynamic::OPS,
     shape::from_data::OPS,
+    shape::fill::OPS,
     shape::pad::OPS,
     shape::join::OPS,
     shape::repeat::OPS,

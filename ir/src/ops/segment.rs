@@ -42,7 +42,7 @@ host_op! {
             return Err(OpError::new("segment", "C4", format!("the combination `{}`", op.combine)));
         };
         require("segment", "C2", how.accepts(x.dtype), || format!("{} of {x}", op.combine))?;
-        Ok(vec![TensorType::new(x.dtype, [&[op.rows.clone()], &x.shape[ids.rank()..]].concat())])
+        Ok(vec![TensorType::new(x.dtype, [std::slice::from_ref(&op.rows), &x.shape[ids.rank()..]].concat())])
     },
     eval |op, x| eval_segment(op, x),
     vjp |op, b, args| segment_gradient(op, b, &args)

@@ -185,7 +185,7 @@ host_op! {
         let leads = parts.rank() <= data.rank() && parts.shape.iter().zip(&data.shape).all(|(a, b)| may_equal(a, b));
         require("dynamic_partition", "C3", leads, || format!("the shape of {parts} does not lead that of {data}"))?;
         let rest = &data.shape[parts.rank()..];
-        Ok(op.counts.iter().map(|n| TensorType::new(data.dtype, [&[n.clone()], rest].concat())).collect())
+        Ok(op.counts.iter().map(|n| TensorType::new(data.dtype, [std::slice::from_ref(n), rest].concat())).collect())
     },
     eval |op, x| {
         let mut rows = vec![vec![]; op.counts.len()];

@@ -226,6 +226,8 @@ pub struct Imported {
 impl Case {
     pub fn import(&self, symbolic: bool) -> Result<Imported> {
         let mut b = Builder::new(&self.name);
+        // As a session imports: sizes that are computed at run time become symbols.
+        b.sizes_from_data = true;
         let (mut inputs, mut params, mut sizes) = (vec![], vec![], Sizes::new());
         for (i, (t, constant)) in self.inputs.iter().enumerate() {
             if *constant {

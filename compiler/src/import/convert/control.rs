@@ -461,6 +461,7 @@ fn same_handle(items: &[Item]) -> Option<Item> {
     let same = |a: &Item, b: &Item| match (a, b) {
         (Item::Variable(a), Item::Variable(b)) => a == b,
         (Item::Array(a), Item::Array(b)) => a == b,
+        (Item::Table(a), Item::Table(b)) => a == b,
         (Item::List(a), Item::List(b)) => match (&a.data, &b.data) {
             (ListData::Reserved(n, _), ListData::Reserved(m, _)) => n == m,
             _ => false,

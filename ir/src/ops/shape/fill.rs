@@ -1,11 +1,15 @@
-//! TensorFlow ops that make tensors from a few numbers, and arithmetic on shapes: compositions, without an op of their own.
+//! TensorFlow ops that make tensors from a few numbers, and arithmetic on shapes: compositions; only a range whose operands
+//! are computed at run time is an op of its own.
 
 use anyhow::{Context, Result, bail};
 
-use super::{at_least_zero, dim_value, dims_value, splat};
-use crate::graph::Value;
+use super::{arity, at_least_zero, dim_value, dims_value, splat};
+use crate::graph::{TensorType, Value};
+use crate::op::{OpDef, OpError};
 use crate::ops::constant::Iota;
+use crate::ops::host::{host_op, require};
 use crate::ops::pointwise::broadcast_shapes;
+use crate::ops::wide::{Wide, zeroed};
 use crate::scalar::{BinaryOp, CompareOp};
 use crate::tensor::Tensor;
 use crate::tf::{TfBinding, TfCx, normalize_axis};
@@ -38,9 +42,74 @@ fn scalar_dim(cx: &mut TfCx<'_>, i: usize) -> Result<Dim> {
     }
 }
 
+/// Whether the builder knows a value's elements, as numbers or as sizes.
+fn is_known(b: &Builder, v: Value) -> bool {
+    b.as_const(v).is_some() || b.as_dims(v).is_some()
+}
+
+host_op! {
+    /// `range_from_data start, limit, delta`: start + delta * index up to the limit, which it does not reach.
+    RangeFromData = "range_from_data" {
+        /// How many elements there are.
+        count: Dim,
+    }
+    infer |op, given| {
+        let [start, limit, delta] = arity("range_from_data", given)?;
+        let alike = [limit, delta].iter().all(|t| t.dtype == start.dtype) && given.iter().all(|t| t.rank() == 0);
+        let numbers = start.dtype.is_int() || start.dtype.is_float();
+        require("range_from_data", "C2", alike && numbers, || format!("a range from {start} to {limit} by {delta}"))?;
+        Ok(vec![TensorType::new(start.dtype, vec![op.count.clone()])])
+    },
+    eval |_, x| range_elements(x)
+}
+
+fn range_elements(x: &[&Tensor]) -> Result<Vec<Tensor>, OpError> {
+    let name = "range_from_data";
+    let fail = |what: String| OpError::new(name, "E1", what);
+    let wide: Vec<Wide> = x.iter().map(|t| Wide::of(name, t)).collect::<Result<_, _>>()?;
+    let (values, n) = match (&wide[0], &wide[1], &wide[2]) {
+        (Wide::Int(start), Wide::Int(limit), Wide::Int(delta)) => {
+            let (start, limit, delta) = (start[0], limit[0], delta[0]);
+            let span =
+                if delta > 0 { i128::from(limit) - i128::from(start) } else { i128::from(start) - i128::from(limit) };
+            if delta == 0 || span < 0 {
+                return Err(fail(format!("a range from {start} to {limit} cannot have step {delta}")));
+            }
+            let n = usize::try_from((span as u128).div_ceil(u128::from(delta.unsigned_abs())))
+                .map_err(|_| fail(format!("{span} elements")))?;
+            let mut v = zeroed::<i64>(name, &[n])?;
+            v.iter_mut().enumerate().for_each(|(i, v)| *v = start.wrapping_add(delta.wrapping_mul(i as i64)));
+            (Wide::Int(v), n)
+        }
+        (Wide::Real(start), Wide::Real(limit), Wide::Real(delta)) => {
+            let (start, limit, delta) = (start[0], limit[0], delta[0]);
+            let ahead = (limit - start) * delta;
+            if delta == 0.0 || !delta.is_finite() || ahead < 0.0 || ahead.is_nan() {
+                return Err(fail(format!("a range from {start} to {limit} cannot have step {delta}")));
+            }
+            // TensorFlow divides in the element type, which may round up to a further element.
+            let narrow = x[0].dtype() != DType::F64;
+            let round = |x: f64| if narrow { f64::from(x as f32) } else { x };
+            let n = round(round(limit - start) / delta).abs().ceil();
+            if !(0.0..9.0e15).contains(&n) {
+                return Err(fail(format!("a range from {start} to {limit} with step {delta} has no finite length")));
+            }
+            let mut v = zeroed::<f64>(name, &[n as usize])?;
+            v.iter_mut().enumerate().for_each(|(i, v)| *v = round(start + round(delta * i as f64)));
+            (Wide::Real(v), n as usize)
+        }
+        _ => return Err(fail("no numbers".into())),
+    };
+    Ok(vec![values.into_tensor(name, x[0].dtype(), &[n])?])
+}
+
 /// start + delta * index, where the length follows from start, limit and delta as TensorFlow computes it.
 fn tf_range(cx: &mut TfCx<'_>) -> Result<Vec<Value>> {
     let dtype = cx.ty(0)?.dtype;
+    if cx.b.sizes_from_data && !(0..3).all(|i| cx.inputs.get(i).is_some_and(|&v| is_known(cx.b, v))) {
+        let count = cx.b.fresh_dim("range");
+        return crate::ops::host::import(cx, RangeFromData { count });
+    }
     let index = |b: &mut Builder, n: Dim, dtype| b.push(Iota { shape: vec![n], axis: 0, dtype }, &[]);
     let y = if dtype.is_int() {
         let (start, limit, delta) = (scalar_dim(cx, 0)?, scalar_dim(cx, 1)?, scalar_dim(cx, 2)?);
@@ -88,20 +157,24 @@ fn tf_range(cx: &mut TfCx<'_>) -> Result<Vec<Value>> {
 /// Operands: start, stop, num. The last element is stop itself.
 fn tf_lin_space(cx: &mut TfCx<'_>) -> Result<Vec<Value>> {
     let (start, stop, n) = (cx.input(0)?, cx.input(1)?, scalar_dim(cx, 2)?);
-    let n = n.as_const().context("the length of a LinSpace depends on a run-time size")?;
     let dtype = cx.ty(0)?.dtype;
-    if n < 1 {
+    if super::always_negative(&(n.clone() - Dim::from(1))) {
         bail!("a LinSpace has at least one element, not {n}");
     }
-    if n == 1 {
+    if n.is(1) {
         return Ok(vec![cx.b.reshape(start, &[Dim::from(1)])?]);
     }
     let b = &mut *cx.b;
     let span = b.binary(BinaryOp::Sub, stop, start)?;
-    let step = b.binary_scalar(BinaryOp::Div, span, (n - 1) as f64)?;
-    let i = b.push(Iota { shape: vec![Dim::from(n)], axis: 0, dtype: DType::I64 }, &[])?;
-    let end = dim_value(b, &Dim::from(n - 1), DType::I64)?;
-    let last = b.compare(CompareOp::Eq, i, end)?;
+    let end = dim_value(b, &(n.clone() - Dim::from(1)), DType::I64)?;
+    let steps = b.cast(dtype, end)?;
+    // A length of 1 that shows at run time has the step 0, and its only element is the start.
+    let step = b.binary(if n.as_const().is_some() { BinaryOp::Div } else { BinaryOp::DivNoNan }, span, steps)?;
+    let i = b.push(Iota { shape: vec![n], axis: 0, dtype: DType::I64 }, &[])?;
+    let at_end = b.compare(CompareOp::Eq, i, end)?;
+    let zero = b.scalar(DType::I64, 0.0)?;
+    let moved = b.compare(CompareOp::Gt, i, zero)?;
+    let last = b.binary(BinaryOp::And, at_end, moved)?;
     let x = b.cast(dtype, i)?;
     let x = b.binary(BinaryOp::Mul, step, x)?;
     let x = b.binary(BinaryOp::Add, start, x)?;
@@ -172,6 +245,9 @@ fn tf_empty(cx: &mut TfCx<'_>) -> Result<Vec<Value>> {
     let zero = cx.b.constant(Tensor::zeros(dtype, &[]))?;
     Ok(vec![cx.b.broadcast(zero, &shape)?])
 }
+
+/// The op of this file; TensorFlow's Range becomes it where its operands are computed.
+pub const OPS: &[OpDef] = &[RangeFromData::def(&[])];
 
 /// The TensorFlow ops of this file.
 pub const TF: &[TfBinding] = &[

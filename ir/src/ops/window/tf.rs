@@ -8,8 +8,7 @@ use super::{AvgPool, Conv, Pool, gradients, spread};
 use crate::graph::{TensorType, Value};
 use crate::lower::WindowDim;
 use crate::ops::reduce::Reduce;
-use crate::ops::shape::slice::slice;
-use crate::ops::shape::{Slice, may_equal};
+use crate::ops::shape::may_equal;
 use crate::scalar::ReduceOp;
 use crate::tf::{TfBinding, TfCx};
 use crate::{Builder, Dim};
@@ -314,6 +313,21 @@ fn pool_lists(cx: &TfCx<'_>, operands: Option<usize>) -> Result<(Vec<i64>, Vec<i
     }
 }
 
+/// TensorFlow pools volumes with a routine that lets SAME padding be negative where the stride is longer than the window:
+/// half of what is left over, rounded toward zero, is skipped before the first window.
+fn pad_as_volume_patches(spec: &Spec, dims: &mut [WindowDim], shape: &[Dim]) {
+    if dims.len() != 3 || !matches!(spec.padding, Padding::Same) {
+        return;
+    }
+    for (d, extent) in dims.iter_mut().zip(&shape[1..]) {
+        let Some(n) = extent.as_const().filter(|&n| n > 0 && d.stride > d.size) else { continue };
+        let total = (n - 1) / d.stride * d.stride + d.size - n;
+        if total < 0 {
+            (d.pad_low, d.pad_high) = (Dim::from(total / 2), Dim::from(total - total / 2));
+        }
+    }
+}
+
 fn max_pool(cx: &mut TfCx<'_>, n: usize, operands: Option<usize>) -> Result<Vec<Value>> {
     let (size, strides) = pool_lists(cx, operands)?;
     let layout = Layout::of(cx)?;
@@ -323,7 +337,9 @@ fn max_pool(cx: &mut TfCx<'_>, n: usize, operands: Option<usize>) -> Result<Vec<
     let spec = Spec::read(cx, n, &strides)?;
     let x = cx.input(0)?;
     let x = layout.enter(cx.b, x)?;
-    let dims = spec.dims(&spatial(layout, &size, n, "ksize")?, &cx.b.ty(x).shape)?;
+    let shape = cx.b.ty(x).shape.clone();
+    let mut dims = spec.dims(&spatial(layout, &size, n, "ksize")?, &shape)?;
+    pad_as_volume_patches(&spec, &mut dims, &shape);
     let y = cx.b.push(Pool { op: ReduceOp::Max, dims }, &[x])?;
     Ok(vec![layout.leave(cx.b, y)?])
 }
@@ -345,30 +361,14 @@ fn max_over_channels(cx: &mut TfCx<'_>, size: &[i64], strides: &[i64]) -> Result
     cx.b.push(Reduce { op: ReduceOp::Max, axes: vec![rank], keep_dims: false }, &[x])
 }
 
-/// The operand without what TensorFlow's AvgPool3D skips with SAME padding where strides are larger than windows: it
-/// centres the windows, so half of the elements that none of them reaches lie in front (Eigen's volume patches).
-fn skip_front(b: &mut Builder, x: Value, size: &[i64], strides: &[i64]) -> Result<Value> {
-    let shape = b.ty(x).shape.clone();
-    let mut start = vec![Dim::from(0); shape.len()];
-    for (i, (&k, &s)) in size.iter().zip(strides).enumerate() {
-        let Some(d) = shape[i + 1].as_const().filter(|d| *d > 0) else { continue };
-        let reached = (d + s - 1) / s * s - s + k;
-        start[i + 1] = Dim::from((d - reached).max(0) / 2);
-    }
-    let rest = shape.iter().zip(&start).map(|(d, s)| d.clone() - s.clone()).collect();
-    slice(b, x, Slice::dense(start, rest))
-}
-
 fn avg_pool(cx: &mut TfCx<'_>, n: usize) -> Result<Vec<Value>> {
     let (size, strides) = pool_lists(cx, None)?;
     let spec = Spec::read(cx, n, &strides)?;
     let x = cx.input(0)?;
-    let mut x = spec.layout.enter(cx.b, x)?;
-    let size = spatial(spec.layout, &size, n, "ksize")?;
-    if n == 3 && matches!(spec.padding, Padding::Same) {
-        x = skip_front(cx.b, x, &size, &spec.strides)?;
-    }
-    let dims = spec.dims(&size, &cx.b.ty(x).shape)?;
+    let x = spec.layout.enter(cx.b, x)?;
+    let shape = cx.b.ty(x).shape.clone();
+    let mut dims = spec.dims(&spatial(spec.layout, &size, n, "ksize")?, &shape)?;
+    pad_as_volume_patches(&spec, &mut dims, &shape);
     let y = cx.b.push(AvgPool { dims }, &[x])?;
     Ok(vec![spec.layout.leave(cx.b, y)?])
 }
