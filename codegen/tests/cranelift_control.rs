@@ -271,7 +271,7 @@ fn a_failed_check_leaves_the_kernel_and_the_largest_status_is_reported() {
     let q = b.binary(BinaryOp::Div, hundred, v);
     store(&mut b, 1, t, q);
     let mut p = program_of(vec![b.finish()]);
-    let Step::Launch { tasks, .. } = &mut p.steps[0];
+    let Step::Launch { tasks, .. } = &mut p.steps[0] else { panic!("a launch") };
     *tasks = Dim::from(n);
     for opt in LEVELS {
         let code = compile(&p, &Options { opt, ..options() });
@@ -383,7 +383,7 @@ fn speed_of_printed_code() {
     // Runs of a fraction of a millisecond, and the fastest of many: other work on the machine does not show.
     let time = |k: Kernel, tasks: usize, opt: OptLevel| {
         let mut p = program_of(vec![k]);
-        let Step::Launch { tasks: n, .. } = &mut p.steps[0];
+        let Step::Launch { tasks: n, .. } = &mut p.steps[0] else { panic!("a launch") };
         *n = Dim::from(tasks);
         let code = compile(&p, &Options { opt, ..options() });
         let inputs: Vec<Vec<u8>> =

@@ -276,15 +276,15 @@ fn inconsistent_programs_are_refused() {
             })
         }),
         ("0 values for 1 symbols", |p| {
-            let Step::Launch { symbols, .. } = &mut p.steps[0];
+            let Step::Launch { symbols, .. } = &mut p.steps[0] else { panic!("a launch") };
             symbols.clear();
         }),
         ("symbol `q` is not one of the program's", |p| {
-            let Step::Launch { tasks, .. } = &mut p.steps[0];
+            let Step::Launch { tasks, .. } = &mut p.steps[0] else { panic!("a launch") };
             *tasks = Dim::sym("q");
         }),
         ("input 3 does not exist", |p| {
-            let Step::Launch { buffers, .. } = &mut p.steps[0];
+            let Step::Launch { buffers, .. } = &mut p.steps[0] else { panic!("a launch") };
             buffers[0] = Place::Input(3);
         }),
         ("two functions are called `scale_rows`", |p| p.kernels[1].name = "scale_rows".into()),

@@ -48,11 +48,11 @@ fn a_residual_sum_overwrites_the_operand_that_dies() {
     assert_eq!(p.report.in_place, 1);
     // %a beside %h, and the sum in %h's place.
     assert_eq!(p.report.workspace, 512.into());
-    let Step::Launch { kernel, buffers, .. } = &p.program.steps[2];
+    let Step::Launch { kernel, buffers, .. } = &p.program.steps[2] else { panic!("a launch") };
     let kernel = &p.program.kernels[*kernel];
     assert_eq!(kernel.params().last().map(|b| b.1.access), Some(Access::ReadWrite));
     assert_eq!(kernel.params().count(), buffers.len());
-    let Step::Launch { buffers: first, .. } = &p.program.steps[0];
+    let Step::Launch { buffers: first, .. } = &p.program.steps[0] else { panic!("a launch") };
     assert!(matches!(buffers.last(), Some(Place::Workspace(_))));
     assert_eq!(buffers.last(), first.last(), "the sum lies where the first product lay");
 }
