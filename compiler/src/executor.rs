@@ -17,7 +17,7 @@ use kiln_codegen::target::Target;
 use kiln_ir::graph::Def;
 use kiln_ir::interp;
 use kiln_ir::ops::constant::Const;
-use kiln_ir::ops::control::{Case, While};
+use kiln_ir::ops::control::{Case, While, callees};
 use kiln_ir::{Function, Module, NodeId, Op, Symbol, Tensor, Value};
 use kiln_rt::Pool;
 
@@ -109,11 +109,18 @@ impl Executor {
             pool: crate::jit::pool(threads)?,
             spent: Default::default(),
         };
-        let reached = reached(&module, entry);
-        let (mut bodies, mut host) = (vec![], vec![]);
-        for (i, f) in module.funcs.iter().enumerate() {
-            let body = reached.contains(&i).then(|| compiler.body(f, &mut host)).transpose();
-            bodies.push(body.with_context(|| format!("compiling @{}", f.name))?);
+        // Functions that compiled code calls are part of it; those that host nodes call have bodies of their own.
+        let mut bodies: Vec<Option<Body>> = module.funcs.iter().map(|_| None).collect();
+        let (mut host, mut wanted) = (vec![], vec![entry]);
+        while let Some(i) = wanted.pop() {
+            let Some(f) = module.funcs.get(i).filter(|_| bodies[i].is_none()) else { continue };
+            let body = compiler.body(f, &mut host).with_context(|| format!("compiling @{}", f.name))?;
+            for step in &body.steps {
+                if let Step::Host(n) = step {
+                    wanted.extend(callees(&*f.node(*n).op).0);
+                }
+            }
+            bodies[i] = Some(body);
         }
         (times.plan, times.code) = compiler.spent.get();
         // What is compiled lies in the segments' weights: the graph keeps only what host nodes and results read.
@@ -221,24 +228,11 @@ fn without_compiled_constants(mut module: Module, bodies: &[Option<Body>]) -> Mo
     module
 }
 
-/// The functions that an entry calls, itself included.
-fn reached(module: &Module, entry: usize) -> HashSet<usize> {
-    let (mut seen, mut queue) = (HashSet::new(), vec![entry]);
-    while let Some(i) = queue.pop() {
-        if let Some(f) = module.funcs.get(i)
-            && seen.insert(i)
-        {
-            queue.extend(f.nodes().flat_map(|(_, n)| kiln_ir::ops::control::callees(&*n.op).0));
-        }
-    }
-    seen
-}
-
 impl Compiler<'_> {
     fn body(&self, f: &Function, host: &mut Vec<HostNode>) -> Result<Body> {
         let mut reasons: BTreeMap<NodeId, String> = BTreeMap::new();
         for (id, n) in f.nodes() {
-            if let Some(why) = host_reason(f, n).filter(|_| n.op.is::<Const>().is_none()) {
+            if let Some(why) = host_reason(self.module, f, n) {
                 reasons.insert(id, why);
             }
         }

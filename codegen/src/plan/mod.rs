@@ -1,5 +1,6 @@
 //! From an optimized function to a [`Program`]: clusters lowered and scheduled, weights laid out, memory planned.
 
+mod control;
 mod in_place;
 mod placement;
 mod weights;
@@ -7,21 +8,22 @@ mod weights;
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, anyhow, bail};
 use kiln_ir::graph::Def;
 use kiln_ir::loops::{Kernel, Layout};
 use kiln_ir::lower::{Lower, View};
 use kiln_ir::ops::constant::Const;
-use kiln_ir::{Dim, Function, Module, NodeId, ParamKind, Symbol, SymbolBounds, Value};
+use kiln_ir::{DType, Dim, Function, Module, Node, NodeId, ParamKind, Symbol, SymbolBounds, Value};
 use kiln_passes::fusion::{self, Cluster, family};
-use kiln_passes::memplan::{self, Request};
+use kiln_passes::memplan;
 
 use crate::lower::{Layouts, Nest, border, lower};
 use crate::machine::{self, Lanes};
 use crate::math::Caps;
-use crate::program::{Place, Port, Program, Step, Weights};
+use crate::program::{Place, Port, Program, Weights};
 use crate::schedule::{Schedule, choose, tile};
 use crate::target::Target;
+use control::{lifetimes, steps};
 use placement::Placement;
 pub use weights::Image;
 
@@ -112,16 +114,9 @@ pub struct Levels {
 /// # Errors
 /// If a node cannot be lowered (the message names it), or a symbol is bound by no input.
 pub fn plan(module: &Module, f: &Function, target: &Target, options: &Options) -> Result<Planned> {
-    let mut p = Planner::new(f, target, options);
-    p.ports(module)?;
-    let clusters = fusion::fuse(f);
-    p.placement = placement::place(f, &clusters, &|v| p.fetched.contains_key(&v));
-    p.last_use = p.last_uses(&clusters);
-    for (i, cluster) in clusters.iter().enumerate() {
-        p.cluster(i, cluster)
-            .with_context(|| CannotCompile { nodes: cluster.nodes.clone(), place: p.describe(cluster) })?;
-    }
-    p.results()?;
+    let mut p = Planner::new(module, f, target, options);
+    p.ports()?;
+    p.function()?;
     p.finish()
 }
 
@@ -158,7 +153,7 @@ fn lanes(target: &Target) -> Lanes {
 }
 
 struct Planner<'a> {
-    f: &'a Function,
+    module: &'a Module,
     target: &'a Target,
     options: &'a Options,
     symbols: Vec<(Symbol, SymbolBounds)>,
@@ -169,16 +164,41 @@ struct Planner<'a> {
     levels: Vec<Levels>,
     /// Kernels by what they were made from.
     known: HashMap<String, usize>,
-    calls: Vec<Call>,
     reports: Vec<CallReport>,
     weights: Image,
+    /// Kernel calls that write their result over an operand.
+    in_place: usize,
+    /// Bytes of each buffer of the workspace.
+    sizes: HashMap<Buffer, Dim>,
+    /// Functions planned so far, and buffers that belong to none of their values.
+    scopes: u32,
+    scope: Scope<'a>,
+}
+
+/// The function that is being planned: the entry, or one that a conditional or a loop calls.
+struct Scope<'a> {
+    id: u32,
+    f: &'a Function,
     placement: Placement,
     /// The last cluster that touches a buffer, by the value that it belongs to.
     last_use: HashMap<Value, usize>,
-    /// Kernel calls that write their result over an operand.
-    in_place: usize,
-    /// The output that holds a value.
+    /// The result that holds a value.
     fetched: HashMap<Value, usize>,
+    /// What the parameters are.
+    params: Vec<Operand>,
+    /// Where the results go; `None` for one that is where it belongs.
+    results: Vec<Option<Operand>>,
+    steps: Vec<Planning>,
+}
+
+/// A buffer of the workspace: a value of a scope.
+type Buffer = (u32, Value);
+
+/// A step before memory is planned.
+enum Planning {
+    Call(Call),
+    Case { selector: Operand, dtype: DType, branches: Vec<Vec<Planning>> },
+    Loop { test: Vec<Planning>, goes_on: Operand, body: Vec<Planning> },
 }
 
 /// A kernel call before memory is planned.
@@ -189,17 +209,20 @@ struct Call {
     tasks: Dim,
 }
 
-#[derive(Clone)]
+#[derive(Clone, Debug)]
 enum Operand {
-    Value(Value),
+    Buffer(Buffer),
     Weights(u64),
+    Input(usize),
     Output(usize),
 }
 
 impl<'a> Planner<'a> {
-    fn new(f: &'a Function, target: &'a Target, options: &'a Options) -> Planner<'a> {
+    fn new(module: &'a Module, f: &'a Function, target: &'a Target, options: &'a Options) -> Planner<'a> {
+        let params = (0..f.params.len()).map(Operand::Input).collect();
+        let results = (0..f.results.len()).map(|i| Some(Operand::Output(i))).collect();
         Planner {
-            f,
+            module,
             target,
             options,
             symbols: vec![],
@@ -208,23 +231,23 @@ impl<'a> Planner<'a> {
             kernels: vec![],
             levels: vec![],
             known: HashMap::new(),
-            calls: vec![],
             reports: vec![],
             weights: Image::default(),
-            placement: Placement::default(),
-            last_use: HashMap::new(),
             in_place: 0,
-            fetched: HashMap::new(),
+            sizes: HashMap::new(),
+            scopes: 1,
+            scope: Scope::new(0, f, params, results),
         }
     }
 
     /// Inputs, outputs, and the symbols that the inputs bind.
-    fn ports(&mut self, module: &Module) -> Result<()> {
-        for p in &self.f.params {
+    fn ports(&mut self) -> Result<()> {
+        let (module, f) = (self.module, self.scope.f);
+        for p in &f.params {
             if p.kind == ParamKind::Variable {
                 bail!("variable `{}` is still a parameter: freeze it, or compile a stateful entry", p.name);
             }
-            let ty = self.f.ty(p.value);
+            let ty = f.ty(p.value);
             for d in &ty.shape {
                 if let Some(s) = d.as_symbol()
                     && !self.symbols.iter().any(|k| k.0 == *s)
@@ -236,19 +259,16 @@ impl<'a> Planner<'a> {
             self.inputs.push(Port { name: p.name.clone(), dtype: ty.dtype, shape: ty.shape.clone() });
         }
         if self.options.free_symbols {
-            for s in mentioned(self.f) {
+            for s in mentioned(f) {
                 if !self.symbols.iter().any(|k| k.0 == s) {
                     let bounds = module.symbols.get(&s).copied().unwrap_or(SymbolBounds { min: 0, max: None });
                     self.symbols.push((s, bounds));
                 }
             }
         }
-        for (i, r) in self.f.results.iter().enumerate() {
-            let ty = self.f.ty(r.value);
+        for r in &f.results {
+            let ty = f.ty(r.value);
             self.outputs.push(Port { name: r.name.clone(), dtype: ty.dtype, shape: ty.shape.clone() });
-            if matches!(self.f.def(r.value), Def::Node(..)) {
-                self.fetched.entry(r.value).or_insert(i);
-            }
         }
         for port in self.inputs.iter().chain(&self.outputs) {
             if !port.dtype.is_plain() {
@@ -269,20 +289,62 @@ impl<'a> Planner<'a> {
         Ok(())
     }
 
-    fn describe(&self, c: &Cluster) -> String {
-        let node = c.nodes.last().map(|&n| self.f.node(n));
-        node.map_or(String::new(), |n| format!("compiling node `{}` ({})", n.loc.node, n.loc.tf_op))
+    /// The steps of the function in scope.
+    fn function(&mut self) -> Result<()> {
+        let f = self.scope.f;
+        let mut clusters = fusion::fuse(f);
+        let mut control = vec![];
+        for (id, n) in f.nodes() {
+            match family(f, id) {
+                Lower::Control => control.push(id),
+                family @ Lower::Host => {
+                    let place = describe(n);
+                    let why = format!("op `{}` is of the {family:?} family: only a host can run it", n.op.name());
+                    return Err(anyhow!(why).context(CannotCompile { nodes: vec![id], place }));
+                }
+                _ => {}
+            }
+        }
+        if !control.is_empty() {
+            // Whatever a cluster reads is defined before its result is.
+            clusters.sort_by_key(|c| defined_at(f, c.output));
+        }
+        // A value that a function is called with lies in a buffer of its own.
+        let given: std::collections::HashSet<Value> =
+            control.iter().flat_map(|&n| f.node(n).inputs.iter().copied()).collect();
+        let fetched = |v: Value| self.scope.fetched.contains_key(&v) || given.contains(&v);
+        self.scope.placement = placement::place(f, &clusters, &fetched);
+        self.scope.last_use = self.last_uses(&clusters, &control);
+        let mut control = control.into_iter().peekable();
+        for (i, cluster) in clusters.iter().enumerate() {
+            while let Some(id) = control.next_if(|&id| Some(id) < defined_at(f, cluster.output)) {
+                self.control(id).with_context(|| CannotCompile { nodes: vec![id], place: describe(f.node(id)) })?;
+            }
+            let place = || cluster.nodes.last().map_or(String::new(), |&n| describe(f.node(n)));
+            self.cluster(i, cluster).with_context(|| CannotCompile { nodes: cluster.nodes.clone(), place: place() })?;
+        }
+        for id in control {
+            self.control(id).with_context(|| CannotCompile { nodes: vec![id], place: describe(f.node(id)) })?;
+        }
+        self.results()?;
+        let mut steps = std::mem::take(&mut self.scope.steps);
+        steps.iter_mut().for_each(|s| s.map_operands(&mut |o| self.resolve(o)));
+        self.scope.steps = steps;
+        Ok(())
+    }
+
+    /// Where a value of the function in scope is written.
+    fn destination(&self, v: Value) -> Operand {
+        let result = self.scope.fetched.get(&v).and_then(|&i| self.scope.results[i].clone());
+        result.unwrap_or(Operand::Buffer((self.scope.id, v)))
     }
 
     fn cluster(&mut self, i: usize, c: &Cluster) -> Result<()> {
-        if self.placement.done[i] {
+        if self.scope.placement.done[i] {
             return Ok(());
         }
-        let out = match self.fetched.get(&c.output) {
-            Some(&i) => Operand::Output(i),
-            None => Operand::Value(c.output),
-        };
-        if self.placement.border_only[i] {
+        let out = self.destination(c.output);
+        if self.scope.placement.border_only[i] {
             return self.border(c, out);
         }
         self.call(Some(i), c, out)
@@ -290,15 +352,20 @@ impl<'a> Planner<'a> {
 
     /// The border of a padding whose operand is in place.
     fn border(&mut self, c: &Cluster, out: Operand) -> Result<()> {
-        let f = self.f;
+        let f = self.scope.f;
         let [n] = c.nodes[..] else { bail!("a padding is one node") };
         let node = f.node(n);
         let Lower::View(View::Pad { low, high }) = family(f, n) else { bail!("the node is no padding") };
         let Some(fill) = f.def_node(node.inputs[1]).and_then(|d| d.op.is::<Const>()) else {
             bail!("the fill of a padding in place is a constant")
         };
-        let layout =
-            self.placement.layouts.get(&c.output).cloned().unwrap_or_else(|| Layout::row_major(&f.ty(c.output).shape));
+        let layout = self
+            .scope
+            .placement
+            .layouts
+            .get(&c.output)
+            .cloned()
+            .unwrap_or_else(|| Layout::row_major(&f.ty(c.output).shape));
         let name = format!("k{}", self.kernels.len());
         let nest = border(f, n, c.output, &fill.value, &low, &high, &layout, &name)?;
         let schedule = choose::border_schedule(&nest, self.target);
@@ -309,24 +376,24 @@ impl<'a> Planner<'a> {
 
     /// The kernel call of a cluster; `at` is its number, none for a copy at the end.
     fn call(&mut self, at: Option<usize>, c: &Cluster, out: Operand) -> Result<()> {
-        let f = self.f;
+        let f = self.scope.f;
         let choice = choose::choose(f, c, self.target);
         let mut layouts: Layouts = choice.packed.iter().cloned().collect();
         for v in c.inputs.iter().chain([&c.output]) {
-            if let Some(l) = self.placement.layouts.get(v) {
+            if let Some(l) = self.scope.placement.layouts.get(v) {
                 layouts.insert(*v, l.clone());
             }
         }
         let name = format!("k{}", self.kernels.len());
         let mut nest = lower(f, c, &choice.walk, &layouts, &name)?;
         let mut schedule = choose::schedule(&choice, &nest, self.target);
-        if let (Some(at), Operand::Value(_)) = (at, &out)
+        if let (Some(at), Operand::Buffer(_)) = (at, &out)
             && let Some(operand) = self.overwritten(at, c, &nest, &schedule)
         {
             let root = self.root(nest.inputs[operand]);
-            let last = self.last_use.get(&c.output).copied().unwrap_or(at);
-            self.last_use.insert(root, last);
-            self.placement.parent.insert(c.output, root);
+            let last = self.scope.last_use.get(&c.output).copied().unwrap_or(at);
+            self.scope.last_use.insert(root, last);
+            self.scope.placement.parent.insert(c.output, root);
             self.in_place += 1;
             (nest, schedule) = in_place::overwrite(nest, schedule, operand);
         }
@@ -334,8 +401,10 @@ impl<'a> Planner<'a> {
         let mut buffers = vec![];
         for &v in &nest.inputs {
             buffers.push(match f.def_node(v).and_then(|n| n.op.is::<Const>()) {
-                Some(constant) => Operand::Weights(self.weights.place(v, &constant.value, layouts.get(&v))?),
-                None => Operand::Value(v),
+                Some(constant) => {
+                    Operand::Weights(self.weights.place((self.scope.id, v), &constant.value, layouts.get(&v))?)
+                }
+                None => Operand::Buffer((self.scope.id, v)),
             });
         }
         buffers.push(out);
@@ -344,11 +413,17 @@ impl<'a> Planner<'a> {
     }
 
     /// The last cluster that touches the buffer of each value that has one.
-    fn last_uses(&self, clusters: &[Cluster]) -> HashMap<Value, usize> {
+    /// What conditionals and loops touch is never written over.
+    fn last_uses(&self, clusters: &[Cluster], control: &[NodeId]) -> HashMap<Value, usize> {
         let mut last = HashMap::new();
-        for (i, c) in clusters.iter().enumerate().filter(|p| !self.placement.done[p.0]) {
+        for (i, c) in clusters.iter().enumerate().filter(|p| !self.scope.placement.done[p.0]) {
             for &v in c.inputs.iter().chain([&c.output]) {
                 last.insert(self.root(v), i);
+            }
+        }
+        for n in control.iter().map(|&id| self.scope.f.node(id)) {
+            for &v in n.inputs.iter().chain(&n.outputs) {
+                last.insert(self.root(v), usize::MAX);
             }
         }
         last
@@ -357,9 +432,10 @@ impl<'a> Planner<'a> {
     /// The input of a nest that its result may be written over: a value of the workspace that dies in this call and fills
     /// its buffer, and that no other input shares memory with.
     fn overwritten(&self, at: usize, c: &Cluster, nest: &Nest, schedule: &Schedule) -> Option<usize> {
-        let f = self.f;
-        let own_buffer =
-            |v: Value| !self.placement.layouts.contains_key(&v) && !self.fetched.contains_key(&self.root(v));
+        let f = self.scope.f;
+        let own_buffer = |v: Value| {
+            !self.scope.placement.layouts.contains_key(&v) && !self.scope.fetched.contains_key(&self.root(v))
+        };
         if self.root(c.output) != c.output || !own_buffer(c.output) {
             return None;
         }
@@ -370,7 +446,7 @@ impl<'a> Planner<'a> {
             computed
                 && own_buffer(v)
                 && f.ty(root).elements() == f.ty(v).elements()
-                && self.last_use.get(&root) == Some(&at)
+                && self.scope.last_use.get(&root) == Some(&at)
                 && nest.inputs.iter().filter(|&&w| self.root(w) == root).count() == 1
                 && in_place::may_overwrite(nest, i, schedule)
         })
@@ -404,7 +480,7 @@ impl<'a> Planner<'a> {
 
     fn push_call(&mut self, c: &Cluster, kernel: usize, buffers: Vec<Operand>, nest: &Nest, schedule: &Schedule) {
         let k = &self.kernels[kernel];
-        let f = self.f;
+        let f = self.scope.f;
         self.reports.push(CallReport {
             kernel: k.name.clone(),
             node: c.nodes.last().map_or(String::new(), |&n| f.node(n).loc.node.to_string()),
@@ -413,79 +489,41 @@ impl<'a> Planner<'a> {
             flops: product_flops(f, c),
         });
         let symbols = nest.kernel.symbols.iter().map(|s| Dim::sym(&s.0)).collect();
-        self.calls.push(Call { kernel, buffers, symbols, tasks: k.tasks.clone() });
+        let tasks = k.tasks.clone();
+        self.scope.steps.push(Planning::Call(Call { kernel, buffers, symbols, tasks }));
     }
 
     /// Results that no kernel wrote: parameters, constants, and values fetched twice are copied.
     fn results(&mut self) -> Result<()> {
-        for (i, r) in self.f.results.iter().enumerate() {
-            let is_constant = self.f.def_node(r.value).is_some_and(|n| n.op.is::<Const>().is_some());
-            if self.fetched.get(&r.value) == Some(&i) && !is_constant {
+        let f = self.scope.f;
+        for (i, r) in f.results.iter().enumerate() {
+            let is_constant = f.def_node(r.value).is_some_and(|n| n.op.is::<Const>().is_some());
+            let Some(to) = self.scope.results[i].clone() else { continue };
+            if self.scope.fetched.get(&r.value) == Some(&i) && !is_constant {
                 continue;
             }
-            let inputs = if fusion::is_immediate(self.f, r.value) { vec![] } else { vec![r.value] };
-            let copy = Cluster { nodes: vec![], output: r.value, inputs };
-            self.call(None, &copy, Operand::Output(i)).with_context(|| format!("copying the output `{}`", r.name))?;
+            self.copy(r.value, to).with_context(|| format!("copying the output `{}`", r.name))?;
         }
         Ok(())
     }
 
     fn root(&self, mut v: Value) -> Value {
-        while let Some(&a) = self.placement.parent.get(&v) {
+        while let Some(&a) = self.scope.placement.parent.get(&v) {
             v = a;
         }
         v
     }
 
     fn finish(self) -> Result<Planned> {
-        // Lifetimes of the values that live in the workspace.
-        let mut spans: Vec<(Value, usize, usize)> = vec![];
-        let mut span_of: HashMap<Value, usize> = HashMap::new();
-        for (step, call) in self.calls.iter().enumerate() {
-            for b in &call.buffers {
-                if let Operand::Value(v) = b {
-                    let v = self.root(*v);
-                    if matches!(self.f.def(v), Def::Param(_)) || self.fetched.contains_key(&v) {
-                        continue;
-                    }
-                    let i = *span_of.entry(v).or_insert_with(|| {
-                        spans.push((v, step, step));
-                        spans.len() - 1
-                    });
-                    spans[i].2 = step;
-                }
-            }
-        }
-        let requests: Vec<Request> = spans
-            .iter()
-            .map(|&(v, first, last)| {
-                let ty = self.f.ty(v);
-                Request { size: ty.elements() * Dim::from(ty.dtype.size()), first, last }
-            })
-            .collect();
+        let (requests, index) = lifetimes(&self.scope.steps, &self.sizes)?;
         let memory = memplan::plan(&requests);
         let place = |o: &Operand| match o {
             Operand::Weights(at) => Place::Weights(*at),
+            Operand::Input(i) => Place::Input(*i),
             Operand::Output(i) => Place::Output(*i),
-            Operand::Value(v) => {
-                let v = self.root(*v);
-                match (self.f.def(v), self.fetched.get(&v)) {
-                    (Def::Param(p), _) => Place::Input(p as usize),
-                    (_, Some(&i)) => Place::Output(i),
-                    _ => Place::Workspace(memory.offsets[span_of[&v]].clone()),
-                }
-            }
+            Operand::Buffer(b) => Place::Workspace(memory.offsets[index[b]].clone()),
         };
-        let steps = self
-            .calls
-            .iter()
-            .map(|c| Step::Launch {
-                kernel: c.kernel,
-                buffers: c.buffers.iter().map(place).collect(),
-                symbols: c.symbols.clone(),
-                tasks: c.tasks.clone(),
-            })
-            .collect();
+        let steps = steps(self.scope.steps, &place);
         let report = Report {
             calls: self.reports,
             workspace: memory.total.clone(),
@@ -511,6 +549,19 @@ impl<'a> Planner<'a> {
             data: vec![],
         };
         Ok(Planned { program, weights, report, levels: self.levels })
+    }
+}
+
+/// The place of a node in messages.
+fn describe(n: &Node) -> String {
+    format!("compiling node `{}` ({})", n.loc.node, n.loc.tf_op)
+}
+
+/// The node that defines a value.
+fn defined_at(f: &Function, v: Value) -> Option<NodeId> {
+    match f.def(v) {
+        Def::Node(n, _) => Some(n),
+        Def::Param(_) => None,
     }
 }
 

@@ -7,7 +7,9 @@ use std::collections::HashMap;
 
 use anyhow::{Result, bail};
 use kiln_ir::loops::Layout;
-use kiln_ir::{Symbol, Tensor, Value};
+use kiln_ir::{Symbol, Tensor};
+
+use super::Buffer;
 
 /// Alignment of each constant, in bytes: a cache line, and the widest vector.
 const ALIGN: usize = 64;
@@ -18,7 +20,7 @@ pub struct Image {
     parts: Vec<Part>,
     /// Bytes up to the end of the last constant.
     used: usize,
-    placed: HashMap<(Value, Option<Layout>), u64>,
+    placed: HashMap<(Buffer, Option<Layout>), u64>,
 }
 
 struct Part {
@@ -41,8 +43,8 @@ impl Image {
     ///
     /// # Errors
     /// A layout that is not fixed.
-    pub(super) fn place(&mut self, v: Value, t: &Tensor, layout: Option<&Layout>) -> Result<u64> {
-        let key = (v, layout.cloned());
+    pub(super) fn place(&mut self, of: Buffer, t: &Tensor, layout: Option<&Layout>) -> Result<u64> {
+        let key = (of, layout.cloned());
         if let Some(&at) = self.placed.get(&key) {
             return Ok(at);
         }
@@ -189,7 +191,7 @@ mod tests {
         let middle = Layout::packed(&[(1, 2, 0, d(2)), (0, 1, 0, d(2)), (2, 1, 0, d(5)), (1, 1, 2, d(2))]);
         let mut image = Image::default();
         let places: Vec<u64> = [Some(&last), Some(&middle), None, Some(&last)]
-            .map(|l| image.place(Value(0), &t, l).unwrap_or(u64::MAX))
+            .map(|l| image.place((0, Value(0)), &t, l).unwrap_or(u64::MAX))
             .to_vec();
         assert_eq!(places, [0, 192, 192 + 192, 0]);
         let bytes = image.bytes().unwrap_or_default();

@@ -10,7 +10,8 @@ use anyhow::{Context, Result};
 use kiln_ir::graph::Def;
 use kiln_ir::lower::Lower;
 use kiln_ir::ops::constant::Const;
-use kiln_ir::{Dim, Effect, Function, Node, NodeId, ParamKind, Symbol, TensorType, Value};
+use kiln_ir::ops::control::callees;
+use kiln_ir::{Dim, Effect, Function, Module, Node, NodeId, ParamKind, Symbol, TensorType, Value};
 
 /// A part of a function, in the order in which parts run.
 #[derive(Clone, Debug, PartialEq)]
@@ -21,16 +22,23 @@ pub enum Part {
     Host(NodeId),
 }
 
-/// Why a node cannot be in a segment; `None` if it can.
-pub fn host_reason(f: &Function, n: &Node) -> Option<String> {
+/// Why a node cannot be in a segment; `None` if it can. A conditional or a loop can if all that its functions hold can.
+pub fn host_reason(module: &Module, f: &Function, n: &Node) -> Option<String> {
     let types: Vec<&TensorType> = n.inputs.iter().map(|&v| f.ty(v)).collect();
     let all = types.iter().copied().chain(n.outputs.iter().map(|&v| f.ty(v)));
     if let Some(t) = all.clone().find(|t| !t.dtype.is_plain() || t.dtype.is_complex()) {
         return Some(format!("kernels hold no {}", t.dtype));
     }
     match n.op.lower(&types) {
-        family @ (Lower::Host | Lower::Control | Lower::Scatter { .. }) => Some(format!("its family is {family:?}")),
+        _ if n.op.is::<Const>().is_some() => None,
         _ if n.op.effect() == Effect::Effect => Some("it has effects".into()),
+        Lower::Control => {
+            let inside = callees(&*n.op).0.into_iter().filter_map(|c| module.funcs.get(c)).find_map(|g| {
+                g.nodes().find_map(|(_, m)| host_reason(module, g, m).map(|why| format!("op `{}`: {why}", m.op.name())))
+            });
+            inside.map(|why| format!("it calls what the host runs: {why}"))
+        }
+        family @ (Lower::Host | Lower::Scatter { .. }) => Some(format!("its family is {family:?}")),
         _ if n.outputs.len() != 1 => Some("kernels have one result".into()),
         _ => None,
     }
