@@ -191,7 +191,7 @@ mod tests {
         let middle = Layout::packed(&[(1, 2, 0, d(2)), (0, 1, 0, d(2)), (2, 1, 0, d(5)), (1, 1, 2, d(2))]);
         let mut image = Image::default();
         let places: Vec<u64> = [Some(&last), Some(&middle), None, Some(&last)]
-            .map(|l| image.place((0, Value(0)), &t, l).unwrap_or(u64::MAX))
+            .map(|l| image.place((0, kiln_ir::Value(0)), &t, l).unwrap_or(u64::MAX))
             .to_vec();
         assert_eq!(places, [0, 192, 192 + 192, 0]);
         let bytes = image.bytes().unwrap_or_default();
