@@ -1,6 +1,6 @@
 //! Sparse tensors: matrices of indices, a row for each value, with a shape; sets; and ragged tensors.
 //!
-//! What needs no order of rows is composed of gathers and scatters ([`tf`]); the ops here run on the host. How many rows
+//! What needs no order of rows is composed of gathers and scatters (`tf`); the ops here run on the host. How many rows
 //! a result has depends on data: a symbol in the op's attributes.
 
 pub mod edit;
