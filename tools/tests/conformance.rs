@@ -49,8 +49,8 @@ fn outcomes_are_told_apart_and_kept() {
     let (clean, text) = run(&["--filter", "s"]);
     assert!(!clean, "{text}");
     assert!(text.contains("cranelift differs: `Exp:0` element 0 is 4.48"), "{text}");
-    // Three cases contain the letter; one of them was kept from the first run.
-    assert_eq!(std::fs::read_to_string(&results).expect("results").lines().count(), 3, "{text}");
+    // Four cases contain the letter; one of them was kept from the first run.
+    assert_eq!(std::fs::read_to_string(&results).expect("results").lines().count(), 4, "{text}");
     let (_, text) = run(&["--filter", "refused"]);
     assert!(text.contains("cranelift unsupported by op: ReadFile 1"), "{text}");
     assert!(text.contains("0 of 1 pass, 0 wrong, 1 unsupported, 0 crashed"), "{text}");

@@ -15,8 +15,10 @@ pub fn difference(got: &Tensor, want: &Tensor, rtol: f64, atol: f64) -> Option<S
     match want.dtype().class() {
         Class::Float | Class::Complex => {
             let (g, w) = (numbers(got), numbers(want));
+            // The tolerance of an infinity is infinite, so only finite numbers are compared by distance.
             let near = |g: Complex<f64>, w: Complex<f64>| {
-                g == w || (g.is_nan() && w.is_nan()) || (g.is_finite() && (g - w).norm() <= atol + rtol * w.norm())
+                let finite = g.is_finite() && w.is_finite();
+                g == w || (g.is_nan() && w.is_nan()) || (finite && (g - w).norm() <= atol + rtol * w.norm())
             };
             let wrong: Vec<usize> = (0..w.len()).filter(|&i| !near(g[i], w[i])).collect();
             wrong.first().map(|&i| {
