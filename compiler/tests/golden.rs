@@ -9,9 +9,6 @@ use kiln::jit::Backend;
 use kiln::{npz, pipeline};
 use kiln_ir::Tensor;
 
-/// Models that hold what Kiln does not support yet, and what the error must name.
-const UNSUPPORTED: [(&str, &str); 1] = [("windows_f32", "ResizeBilinear")];
-
 fn testdata() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../testdata")
 }
@@ -126,11 +123,6 @@ fn golden_models_match_tensorflow() {
         for case in meta["refs"].as_object().expect("cases").values() {
             let file = case["file"].as_str().expect("a file");
             let arrays = npz::read(&dir.join(file)).expect("the golden values");
-            if let Some((_, what)) = UNSUPPORTED.iter().find(|u| u.0 == name) {
-                let e = run(&model, &open, &arrays, backends()[0], 1).expect_err("not supported yet");
-                assert!(format!("{e:#}").contains(what), "{name}: {e:#}");
-                continue;
-            }
             check(&format!("{name}, {file}"), &model, &open, &arrays, tol);
             cases += 1;
         }

@@ -355,7 +355,7 @@ impl<'a> Printer<'a> {
 
     fn launch(&mut self, kernel: usize, buffers: &[Place], symbols: &[Dim], tasks: &Dim) -> Result<()> {
         let p = self.program;
-        let k = p.kernels.get(kernel).with_context(|| format!("kernel {kernel} of {} is launched", p.kernels.len()))?;
+        let k = p.kernels.get(kernel).with_context(|| format!("it launches kernel {kernel} of {}", p.kernels.len()))?;
         let globals = k.buffers.iter().filter(|b| b.space == Space::Global).count();
         ensure!(
             buffers.len() == globals && symbols.len() == k.symbols.len(),
