@@ -10,8 +10,8 @@ use kiln_ir::op::{Op, OpError};
 use kiln_ir::ops::gather::{Gather, Scatter, ScatterMode};
 use kiln_ir::ops::pointwise::Select;
 use kiln_ir::ops::shape::*;
-use kiln_ir::tf::{TfAttr, TfCx, TfNode};
-use kiln_ir::{Builder, DType, Dim, ParamKind, Tensor, TensorType, Value, ops};
+use kiln_ir::tf::{NeedsConstant, TfAttr, TfCx, TfNode};
+use kiln_ir::{Builder, DType, Dim, Module, ParamKind, Tensor, TensorType, Value, ops};
 use proptest::prelude::*;
 
 /// 0, 1, 2, .. of a shape.
@@ -337,5 +337,28 @@ fn a_shape_that_depends_on_data_is_refused_with_the_operand() {
     let x = b.param("x", ParamKind::Input, f32s([Dim::from(4)]));
     let shape = b.param("shape", ParamKind::Input, TensorType::fixed(DType::I32, &[2]));
     let e = import(&mut b, "Reshape", &[], &[x, shape]).expect_err("depends on data");
-    assert_eq!(e.to_string(), "operand 1 holds a shape that depends on data");
+    let needs = e.downcast_ref::<NeedsConstant>().expect("a typed error");
+    assert_eq!(*needs, NeedsConstant { operand: 1, params: vec!["shape".into()] });
+}
+
+#[test]
+fn a_size_from_data_is_a_symbol_that_the_program_binds() {
+    let mut b = Builder::new("f");
+    b.sizes_from_data = true;
+    let value = b.scalar(DType::F32, 2.0).expect("a constant");
+    let n = b.param("n", ParamKind::Input, TensorType::fixed(DType::I32, &[]));
+    let (one, three) = (b.reshape(n, &[Dim::from(1)]).expect("a vector"), b.constant(Tensor::of(&[1], &[3i32])));
+    let shape = b.push(Concat { axis: 0 }, &[one, three.expect("a constant")]).expect("a shape");
+    let y = import(&mut b, "Fill", &[], &[shape, value]).expect("imports")[0];
+    // The part that is known stays known; the other is bound where it is computed.
+    assert_eq!(b.ty(y).shape[1], Dim::from(3));
+    assert_eq!(b.bind_dims(shape).expect("bound already"), b.ty(y).shape);
+    let mut m = Module::default();
+    m.symbols.extend(b.symbols);
+    b.func.add_result("y", ParamKind::Input, y);
+    m.funcs.push(b.func);
+    kiln_ir::verify::verify(&m).expect("valid");
+    let run = |n: i32| kiln_ir::interp::eval_function(&m, 0, &[Tensor::scalar(n)], &mut |_, _| {});
+    assert_eq!(run(5).expect("runs")[0].shape(), [5, 3]);
+    assert!(format!("{:#}", run(-1).expect_err("a negative size")).contains("negative"));
 }
