@@ -139,13 +139,13 @@ fn product(f: &Function, cluster: &Cluster, groups: &[std::ops::Range<usize>], t
     let call = n.as_const().filter(|_| s.single).and_then(|n| call::kernel(&target.tiles, n));
     // If the call turns out impossible, loops read the panels that were packed for it.
     let panel = call.map(|c| c.1);
-    let tile = register_tile(target, out.dtype, m.as_const(), n.as_const(), panel);
+    let row_bytes = s.depth.as_const().unwrap_or(256).max(1) as u64 * out.dtype.size() as u64;
+    let tile = register_tile(target, out.dtype, m.as_const(), n.as_const(), panel, row_bytes);
     // Batch axes outermost, then lanes, then rows: a panel of the lane operand stays in cache while rows sweep by.
     let mut order: Vec<usize> = (0..groups.len()).filter(|&g| g != lanes && Some(g) != row_group).collect();
     order.push(lanes);
     order.extend(row_group);
     let packed = pack(f, &s, panel.unwrap_or(tile.1)).into_iter().collect();
-    let row_bytes = s.depth.as_const().unwrap_or(256).max(1) as u64 * out.dtype.size() as u64;
     let class = Class::Product { rows: row_group, lanes, tile, call, row_bytes };
     Some(Choice { class, walk: Walk { groups: groups.to_vec(), order }, packed })
 }
@@ -169,7 +169,16 @@ fn pack(f: &Function, s: &Sides, panel: u16) -> Option<(Value, Layout)> {
 /// Rows and lanes of the accumulator tile. Accumulators, one panel row and a broadcast leave a register free (with none free
 /// the compiler may spill, see docs/performance.md); among the
 /// fitting tiles the one with the lowest estimated time over the whole extents wins. With a `panel` its lanes divide it.
-pub fn register_tile(target: &Target, elem: DType, m: Option<i64>, n: Option<i64>, panel: Option<u16>) -> (u16, u16) {
+/// Rows that lie a multiple of 4096 bytes apart fall into one set of an L1 cache of 8 to 12 ways, so there are 8 at most.
+pub fn register_tile(
+    target: &Target,
+    elem: DType,
+    m: Option<i64>,
+    n: Option<i64>,
+    panel: Option<u16>,
+    row_bytes: u64,
+) -> (u16, u16) {
+    let most_rows = if row_bytes.is_multiple_of(4096) { 8 } else { 14 };
     let v = i64::from(target.lanes(elem));
     let registers = i64::from(target.vector_registers);
     let (m, n) = (m.unwrap_or(1 << 12), n.unwrap_or(1 << 12));
@@ -181,7 +190,7 @@ pub fn register_tile(target: &Target, elem: DType, m: Option<i64>, n: Option<i64
         if panel.is_some_and(|p| i64::from(p) % (vectors * v) != 0) {
             continue;
         }
-        for rows in 1..=14i64 {
+        for rows in 1..=most_rows {
             if rows * vectors + vectors + 1 >= registers {
                 continue;
             }
