@@ -93,6 +93,24 @@ impl Builder {
         Ok(dims)
     }
 
+    /// The elements of an operand that decides a size, as symbolic integers: what is known of them, or with
+    /// [`Builder::sizes_from_data`] what [`Builder::bind_dims`] makes of them.
+    ///
+    /// # Errors
+    /// [`crate::tf::NeedsConstant`] if they depend on data and sizes may not.
+    pub fn sizes(&mut self, operand: usize, v: Value) -> Result<Vec<Dim>> {
+        if self.sizes_from_data {
+            return self.bind_dims(v);
+        }
+        if let Some(d) = self.dims.get(&v) {
+            return Ok(d.elems.clone());
+        }
+        if let Some(ints) = self.consts.get(&v).and_then(Tensor::to_i64s) {
+            return Ok(ints.into_iter().map(Dim::from).collect());
+        }
+        Err(crate::tf::NeedsConstant { operand, params: self.params_behind(v) }.into())
+    }
+
     /// The parameters that a value is computed from.
     pub fn params_behind(&self, v: Value) -> Vec<String> {
         let (mut seen, mut queue, mut found) = (std::collections::HashSet::new(), vec![v], vec![]);

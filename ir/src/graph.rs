@@ -5,7 +5,7 @@
 //! Variables are parameters of kind [`ParamKind::Variable`]; a function that writes one returns its new value under the
 //! same name, so passes have no aliasing to think about.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::Arc;
 
@@ -212,6 +212,19 @@ impl Function {
     /// A node.
     pub fn node(&self, id: NodeId) -> &Node {
         &self.nodes[id.0 as usize]
+    }
+
+    /// The symbols that its types and its nodes' attributes mention.
+    pub fn symbols(&self) -> BTreeSet<Symbol> {
+        let mut found = BTreeSet::new();
+        let mut note = |d: &Dim| {
+            d.for_each_symbol(&mut |s| {
+                found.insert(s.clone());
+            });
+        };
+        self.values.iter().flat_map(|v| &v.ty.shape).for_each(&mut note);
+        self.nodes.iter().flat_map(|n| n.op.attrs().0).for_each(|(_, a)| a.for_each_dim(&mut note));
+        found
     }
 
     /// Replaces the constants that `unread` holds of by empty ones, to free their memory: for a function that was

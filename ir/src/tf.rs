@@ -188,16 +188,7 @@ impl TfCx<'_> {
     /// [`NeedsConstant`] if the elements depend on data and the builder does not.
     pub fn dims_input(&mut self, i: usize) -> Result<Vec<Dim>> {
         let v = self.input(i)?;
-        if self.b.sizes_from_data {
-            return self.b.bind_dims(v);
-        }
-        if let Some(d) = self.b.as_dims(v) {
-            return Ok(d.elems.clone());
-        }
-        if let Some(ints) = self.b.as_const(v).and_then(Tensor::to_i64s) {
-            return Ok(ints.into_iter().map(Dim::from).collect());
-        }
-        Err(self.needs_constant(i, v))
+        self.b.sizes(i, v)
     }
 
     /// A size that a rule has computed from an operand's elements.
@@ -205,15 +196,7 @@ impl TfCx<'_> {
     /// # Errors
     /// As [`TfCx::dims_input`].
     pub(crate) fn computed_size(&mut self, operand: usize, size: Value) -> Result<Dim> {
-        let known = self.b.as_dims(size).map(|d| d.elems.clone());
-        let known = known.or_else(|| {
-            self.b.as_const(size).and_then(Tensor::to_i64s).map(|v| v.into_iter().map(Dim::from).collect())
-        });
-        let sizes = match known {
-            Some(known) => known,
-            None if self.b.sizes_from_data => self.b.bind_dims(size)?,
-            None => return Err(self.needs_constant(operand, size)),
-        };
+        let sizes = self.b.sizes(operand, size)?;
         match &sizes[..] {
             [n] => Ok(n.clone()),
             _ => bail!("operand {operand} gives {} sizes, not one", sizes.len()),

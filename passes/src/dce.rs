@@ -21,25 +21,10 @@ impl Pass for Dce {
     }
     fn run(&self, m: &mut Module, cx: &mut Cx) -> Result<bool> {
         // What a function mentions its callers bind.
-        let mentioned: Vec<BTreeSet<Symbol>> = m.funcs.iter().map(mentioned).collect();
+        let mentioned: Vec<BTreeSet<Symbol>> = m.funcs.iter().map(Function::symbols).collect();
         let changed = each_function(m, |f| Ok(drop_dead(f, &mentioned, cx)))?;
         Ok(changed | drop_symbols(m))
     }
-}
-
-/// The symbols that a function's types and attributes mention.
-fn mentioned(f: &Function) -> BTreeSet<Symbol> {
-    let mut found = BTreeSet::new();
-    let mut note = |d: &Dim| {
-        d.for_each_symbol(&mut |s| {
-            found.insert(s.clone());
-        });
-    };
-    (0..f.value_count()).for_each(|v| f.ty(Value(v as u32)).shape.iter().for_each(&mut note));
-    for (_, a) in f.nodes().flat_map(|(_, n)| n.op.attrs().0) {
-        a.for_each_dim(&mut note);
-    }
-    found
 }
 
 /// For each symbol that a node of the function binds, the first value whose shape holds it alone.
@@ -127,7 +112,7 @@ fn drop_dead(f: &mut Function, mentioned: &[BTreeSet<Symbol>], cx: &mut Cx) -> b
 }
 
 fn drop_symbols(m: &mut Module) -> bool {
-    let used: BTreeSet<Symbol> = m.funcs.iter().flat_map(mentioned).collect();
+    let used: BTreeSet<Symbol> = m.funcs.iter().flat_map(Function::symbols).collect();
     let before = m.symbols.len();
     m.symbols.retain(|s, _| used.contains(s));
     m.symbols.len() != before

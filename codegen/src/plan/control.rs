@@ -15,7 +15,7 @@ use kiln_ir::{DType, Dim, Effect, Function, NodeId, TensorType, Value};
 use kiln_passes::fusion::{self, Cluster};
 use kiln_passes::memplan::Request;
 
-use super::{Buffer, Call, Operand, Placement, Planner, Planning, Scope, mentioned};
+use super::{Buffer, Call, Operand, Placement, Planner, Planning, Scope};
 use crate::program::{Place, Step};
 
 impl<'a> Scope<'a> {
@@ -101,7 +101,7 @@ impl Planner<'_> {
     /// The steps of a function of the module on operands of this scope.
     fn callee(&mut self, func: usize, params: Vec<Operand>, results: Vec<Option<Operand>>) -> Result<Vec<Planning>> {
         let g = self.module.funcs.get(func).context("a function that is called is not in the module")?;
-        if let Some(s) = mentioned(g).into_iter().find(|s| !self.symbols.iter().any(|k| k.0 == *s)) {
+        if let Some(s) = g.symbols().into_iter().find(|s| !self.symbols.iter().any(|k| k.0 == *s)) {
             bail!("the size `{s}` changes while the program runs");
         }
         // Operands of the caller mean the same inside.

@@ -135,19 +135,6 @@ pub fn levels(f: &Function, cluster: &Cluster, target: &Target, layouts: &Layout
     Ok(Levels { nest: nest.kernel, scheduled, machine })
 }
 
-/// The symbols in a function's types and attributes.
-fn mentioned(f: &Function) -> std::collections::BTreeSet<Symbol> {
-    let mut found = std::collections::BTreeSet::new();
-    let mut note = |d: &Dim| {
-        d.for_each_symbol(&mut |s| {
-            found.insert(s.clone());
-        });
-    };
-    (0..f.value_count()).for_each(|v| f.ty(Value(v as u32)).shape.iter().for_each(&mut note));
-    f.nodes().flat_map(|(_, n)| n.op.attrs().0).for_each(|(_, a)| a.for_each_dim(&mut note));
-    found
-}
-
 fn lanes(target: &Target) -> Lanes {
     Lanes { vector_bytes: target.vector_bytes, full_only: target.full_vectors_only }
 }
@@ -259,7 +246,7 @@ impl<'a> Planner<'a> {
             self.inputs.push(Port { name: p.name.clone(), dtype: ty.dtype, shape: ty.shape.clone() });
         }
         if self.options.free_symbols {
-            for s in mentioned(f) {
+            for s in f.symbols() {
                 if !self.symbols.iter().any(|k| k.0 == s) {
                     let bounds = module.symbols.get(&s).copied().unwrap_or(SymbolBounds { min: 0, max: None });
                     self.symbols.push((s, bounds));

@@ -237,7 +237,7 @@ impl Converter<'_> {
                 let of_list = node.op.starts_with("TensorList");
                 let (v, lengths) =
                     if of_list { (value(self, 0)?, value(self, 2)?) } else { (value(self, 1)?, value(self, 2)?) };
-                let sizes = self.sizes(2, lengths)?;
+                let sizes = self.frame.b.sizes(2, lengths)?;
                 let Some(first) = sizes.first().filter(|f| sizes.iter().all(|s| s == *f)) else {
                     bail!("parts of different lengths {sizes:?} do not fit one list")
                 };
@@ -452,23 +452,10 @@ impl Converter<'_> {
 
     /// A size that an operand gives.
     fn size(&mut self, operand: usize, v: Value) -> Result<Dim> {
-        match &self.sizes(operand, v)?[..] {
+        match &self.frame.b.sizes(operand, v)?[..] {
             [n] => Ok(n.clone()),
             sizes => bail!("operand {operand} holds {} sizes, not one", sizes.len()),
         }
-    }
-
-    fn sizes(&mut self, operand: usize, v: Value) -> Result<Vec<Dim>> {
-        if self.frame.b.sizes_from_data {
-            return self.frame.b.bind_dims(v);
-        }
-        if let Some(d) = self.frame.b.as_dims(v) {
-            return Ok(d.elems.clone());
-        }
-        if let Some(ints) = self.frame.b.as_const(v).and_then(Tensor::to_i64s) {
-            return Ok(ints.into_iter().map(Dim::from).collect());
-        }
-        Err(kiln_ir::tf::NeedsConstant { operand, params: self.frame.b.params_behind(v) }.into())
     }
 
     fn size_value(&mut self, n: Dim) -> Result<Item> {
