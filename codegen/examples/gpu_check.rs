@@ -3,7 +3,7 @@
 //! `gpu_check [--quick]`: without the large, timed cases.
 //! Exit status 0 when every case passes, 1 when one fails, 2 when there is no GPU.
 
-#[path = "../tests/gpu_kernels/mod.rs"]
+#[path = "../tests/all/gpu_kernels/mod.rs"]
 mod gpu_kernels;
 
 use std::process::ExitCode;

@@ -1,16 +1,13 @@
 //! Loops, conditionals, memory and checks of the machine level, run by the LLVM JIT.
-#![cfg(feature = "llvm")]
-
-mod llvm_common;
 
 use std::convert::Infallible;
 
+use crate::llvm_common::*;
 use kiln_codegen::llvm::{Options, TileSymbols, compile_object, host_target, jit};
 use kiln_ir::loops::inst::CallTile;
 use kiln_ir::loops::{Access, Inst, KernelBuilder, LoopKind, Ty, V};
 use kiln_ir::scalar::{BinaryOp, CompareOp};
 use kiln_ir::{DType, Symbol};
-use llvm_common::*;
 
 fn i64s(m: &Memory) -> Vec<i64> {
     m.bytes().chunks_exact(8).map(|c| i64::from_le_bytes(c.try_into().expect("8 bytes"))).collect()

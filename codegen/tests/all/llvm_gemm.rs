@@ -1,18 +1,15 @@
 //! A matrix-product tile built by hand at the machine level: right results, and, as ignored benchmarks
 //! (`cargo test -p kiln-codegen --features llvm --test llvm_gemm -- --ignored --nocapture`), its share of the FMA peak.
-#![cfg(feature = "llvm")]
-
-mod llvm_common;
 
 use std::convert::Infallible;
 use std::time::Instant;
 
+use crate::llvm_common::*;
 use kiln_codegen::llvm::{Emit, Options, compile_object, host_target};
 use kiln_codegen::program::{JitCode, Program};
 use kiln_codegen::target::Target;
 use kiln_ir::DType;
 use kiln_ir::loops::{Access, Inst, Kernel, KernelBuilder, LoopKind, Ty, V};
-use llvm_common::*;
 
 /// How a tile kernel addresses its operands and orders its loads.
 #[derive(Clone, Copy, Debug, PartialEq)]

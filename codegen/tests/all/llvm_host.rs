@@ -1,8 +1,5 @@
 //! The host program: argument checks, launches on the caller's threads, sizes over symbols, tables and weights, linked
 //! into C programs by the system's compiler.
-#![cfg(feature = "llvm")]
-
-mod llvm_common;
 
 use std::convert::Infallible;
 use std::ffi::c_void;
@@ -10,12 +7,12 @@ use std::path::PathBuf;
 use std::process::Command;
 use std::sync::Arc;
 
+use crate::llvm_common::*;
 use kiln_codegen::llvm::{Emit, Options, compile_object, host_target, jit};
 use kiln_codegen::program::{DataSymbol, JitCode, Place, Port, Program, Step, Weights};
 use kiln_ir::loops::{Access, Inst, Kernel, KernelBuilder, LoopKind, Ty};
 use kiln_ir::scalar::CompareOp;
 use kiln_ir::{DType, Dim, Symbol, SymbolBounds};
-use llvm_common::*;
 
 fn b() -> Dim {
     Dim::sym("b")

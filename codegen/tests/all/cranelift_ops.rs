@@ -1,10 +1,7 @@
 //! Every machine operation on every element type, as scalars and as vectors of several widths, against the reference
 //! semantics of the scalar vocabulary; conversions of f16 and bf16 on all inputs against the `half` crate.
-#![cfg(feature = "cranelift")]
 
-mod cranelift_support;
-
-use cranelift_support::*;
+use crate::cranelift_support::*;
 use kiln_codegen::cranelift::{OptLevel, Options, legal_lanes};
 use kiln_ir::DType;
 use kiln_ir::loops::{Inst, Kernel, KernelBuilder, Ty, V};

@@ -1,11 +1,9 @@
 //! Laws of the array ops on random shapes, shape rules with symbols, and what `array.json` cannot hold: TensorFlow's CPU
 //! has no kernel for NCHW blocks and no op like dynamic_update_slice.
 
-mod common;
-
 use std::collections::BTreeMap;
 
-use common::{assert_close, gradient, run, weights};
+use crate::common::{assert_close, gradient, run, weights};
 use kiln_ir::op::{Op, OpError};
 use kiln_ir::ops::gather::{Gather, Scatter, ScatterMode};
 use kiln_ir::ops::pointwise::Select;

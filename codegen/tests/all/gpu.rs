@@ -1,9 +1,6 @@
-//! The kernels of `gpu_kernels` on a GPU, where there is one; `cargo test -p kiln-codegen --features cuda --test gpu`.
-#![cfg(feature = "cuda")]
+//! The kernels of `gpu_kernels` on a GPU, where there is one; `cargo test -p kiln-codegen --features cuda --test all gpu`.
 
-mod gpu_kernels;
-
-use gpu_kernels::check;
+use crate::gpu_kernels::check;
 use kiln_codegen::ptx::cuda::Device;
 
 #[test]

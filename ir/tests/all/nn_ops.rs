@@ -1,9 +1,7 @@
 //! Reductions, contractions, windows and neural-network ops against TensorFlow's results (`testdata/ops/nn_cases.json`), with
 //! fixed and with symbolic shapes; their gradients against TensorFlow's and against central differences; their expansions.
 
-mod common;
-
-use common::{Case, Imported, assert_close, expand, gradient, run, table, weights};
+use crate::common::{Case, Imported, assert_close, expand, gradient, run, table, weights};
 use kiln_ir::{DType, ParamKind, Tensor, TensorType, Value};
 
 const TABLE: &str = "nn_cases.json";

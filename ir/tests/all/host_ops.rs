@@ -1,9 +1,7 @@
 //! The ops that the host runs, against TensorFlow's results (`testdata/ops/NAME.json`): results, errors, gradients, and
 //! the attributes' text form.
 
-mod common;
-
-use common::{Imported, difference, gradient, table, weights};
+use crate::common::{Imported, difference, gradient, table, weights};
 use kiln_ir::{Module, ParamKind, Tensor, TensorType, Value, interp};
 
 /// Runs a function to some of its values; symbols are bound from the inputs and from results.

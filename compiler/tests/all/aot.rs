@@ -1,5 +1,5 @@
 //! `kiln compile` from the outside: files are compiled with cc, c++ and rustc, linked, and run against TensorFlow's
-//! outputs. The programs are in `tests/aot/`.
+//! outputs. The programs are in `tests/all/programs/`.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
@@ -13,7 +13,7 @@ fn testdata(path: &str) -> PathBuf {
 }
 
 fn program(name: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/aot").join(name)
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/all/programs").join(name)
 }
 
 fn backends() -> Vec<&'static str> {

@@ -1,15 +1,13 @@
 //! The PTX printer: text of small kernels, errors, and every kernel of `gpu_kernels` through NVIDIA's assembler where
 //! `ptxas` is installed (`KILN_PTXAS` or the path names it).
 
-mod gpu_kernels;
-
 use std::path::PathBuf;
 use std::process::Command;
 
-use gpu_kernels::matmul::{Tile, matmul};
-use gpu_kernels::num::{self, Num};
-use gpu_kernels::sweep::What;
-use gpu_kernels::{buffer, empty, load, mixed, pointwise, reduce, sweep};
+use crate::gpu_kernels::matmul::{Tile, matmul};
+use crate::gpu_kernels::num::{self, Num};
+use crate::gpu_kernels::sweep::What;
+use crate::gpu_kernels::{buffer, empty, load, mixed, pointwise, reduce, sweep};
 use kiln_codegen::ptx::print_module;
 use kiln_ir::loops::inst::INTRINSICS;
 use kiln_ir::loops::{Access, Inst, IntrinsicId, Kernel, LoopKind, Space, Ty};

@@ -1,11 +1,8 @@
 //! Control flow, memory accesses, micro-kernel calls and checks of printed kernels; a register-tile product.
-#![cfg(feature = "cranelift")]
-
-mod cranelift_support;
 
 use std::time::Instant;
 
-use cranelift_support::*;
+use crate::cranelift_support::*;
 use kiln_codegen::cranelift::{OptLevel, Options, host_target, host_tiles, jit};
 use kiln_codegen::program::{Place, Step};
 use kiln_ir::loops::inst::CallTile;

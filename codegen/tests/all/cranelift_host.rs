@@ -1,8 +1,5 @@
 //! The printed host program: argument checks, symbols, workspace, weights, tasks on several threads; objects linked by
 //! cc into a C program; equal bytes for equal input; compile time.
-#![cfg(feature = "cranelift")]
-
-mod cranelift_support;
 
 use std::ffi::c_void;
 use std::path::PathBuf;
@@ -11,7 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
 
-use cranelift_support::*;
+use crate::cranelift_support::*;
 use kiln_codegen::cranelift::{OptLevel, Options, compile_object, host_target, jit};
 use kiln_codegen::program::{DataSymbol, Place, Port, Program, Step, Weights};
 use kiln_ir::loops::{Access, Inst, Kernel, Space, Ty};

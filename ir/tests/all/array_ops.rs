@@ -1,9 +1,7 @@
 //! The array ops against TensorFlow's results (`testdata/ops/array.json`), with fixed and with symbolic shapes; their
 //! gradients; and their expansions.
 
-mod common;
-
-use common::{assert_close, difference, expand, gradient, run, table, weights};
+use crate::common::{assert_close, difference, expand, gradient, run, table, weights};
 use kiln_ir::{ParamKind, TensorType};
 
 /// Bit-equal, but for the few cases that compute with transcendental functions.

@@ -1,14 +1,11 @@
 //! Every machine operation on every plain element type, vector and scalar, for the running machine and for the oldest
 //! x86-64 (which takes every fallback), against expectations computed here.
-#![cfg(feature = "llvm")]
 
-mod llvm_common;
-
+use crate::llvm_common::*;
 use half::{bf16, f16};
 use kiln_ir::loops::{Access, Inst, Kernel, LoopKind, Ty, V};
 use kiln_ir::scalar::{BinaryOp, CompareOp, ReduceOp, UnaryOp};
 use kiln_ir::{Class, DType};
-use llvm_common::*;
 
 const PLAIN: [DType; 13] = [
     DType::Bool,

@@ -1,10 +1,7 @@
 //! The expansions of transcendental operations, compiled with Cranelift in vectors, against f64 references: the largest
 //! error in units of the last place is asserted per operation, and printed (`--nocapture`).
-#![cfg(feature = "cranelift")]
 
-mod cranelift_support;
-
-use cranelift_support::*;
+use crate::cranelift_support::*;
 use kiln_codegen::machine::{self, Lanes};
 use kiln_codegen::math::{self, Caps};
 use kiln_ir::loops::{Access, Inst, Kernel, KernelBuilder, Level, Space, Ty, V};
