@@ -595,7 +595,7 @@ fn lanes_move_as_told() {
                     buffer("x", elem, N, kiln_ir::loops::Space::Global, kiln_ir::loops::Access::Read),
                     buffer("y", elem, N, kiln_ir::loops::Space::Global, kiln_ir::loops::Access::Write),
                 ];
-                let mut b = cranelift_support::kernel(&format!("slice_{elem}_{lanes}_{at}"), buffers, &[]);
+                let mut b = crate::cranelift_support::kernel(&format!("slice_{elem}_{lanes}_{at}"), buffers, &[]);
                 for_loop(&mut b, 0, N as i64, i64::from(lanes), 1, &[], |b, i, _| {
                     let v = load(b, 0, i, lanes);
                     let s = b.push(Ty::vector(elem, half), Inst::Slice(v, at));
