@@ -82,18 +82,57 @@ pub enum Step {
         /// The steps of an iteration.
         body: Vec<Step>,
     },
+    /// Calls a C function of the user's; `docs/custom-ops.md` is its ABI. A result other than 0 ends the run with
+    /// [`kiln_rt::Status::CustomOp`].
+    Extern {
+        /// The function.
+        function: External,
+        /// What it reads.
+        inputs: Vec<Placed>,
+        /// What it writes.
+        outputs: Vec<Placed>,
+        /// A JSON object that ends in a zero byte.
+        attributes: Place,
+    },
+}
+
+/// A C function outside the program.
+#[derive(Clone, Debug, PartialEq)]
+pub enum External {
+    /// A symbol that the linker finds.
+    Symbol(String),
+    /// An address in this process.
+    Address(u64),
+}
+
+/// A tensor in memory, row by row.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Placed {
+    /// Where it is.
+    pub place: Place,
+    /// Element type.
+    pub dtype: DType,
+    /// Extents over the program's symbols.
+    pub shape: Vec<Dim>,
+}
+
+impl Placed {
+    /// The second half of its `kiln_tensor`: rank in the low 32 bits, TensorFlow's number of the element type above.
+    pub fn rank_and_dtype(&self) -> i64 {
+        self.shape.len() as i64 | i64::from(self.dtype.tf_number()) << 32
+    }
 }
 
 impl Step {
-    /// Calls `f` with every launch, those in branches and loops included, in order.
-    pub fn for_each_launch<'a>(steps: &'a [Step], f: &mut dyn FnMut(&'a Step)) {
+    /// Calls `f` with every launch and every call of a C function, those in branches and loops included, in order.
+    pub fn for_each_leaf<'a>(steps: &'a [Step], f: &mut dyn FnMut(&'a Step)) {
         for s in steps {
             match s {
-                Step::Launch { .. } => f(s),
-                Step::Case { branches, .. } => branches.iter().for_each(|b| Step::for_each_launch(b, f)),
+                Step::Launch { .. } | Step::Extern { .. } => f(s),
+                Step::Case { branches, .. } => branches.iter().for_each(|b| Step::for_each_leaf(b, f)),
                 Step::Loop { test, body, .. } => {
-                    Step::for_each_launch(test, f);
-                    Step::for_each_launch(body, f);
+                    Step::for_each_leaf(test, f);
+                    Step::for_each_leaf(body, f);
                 }
             }
         }

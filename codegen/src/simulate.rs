@@ -136,6 +136,7 @@ impl Simulation<'_> {
                     let i = usize::try_from(self.read(selector, *dtype)?).map_or(last, |i| i.min(last));
                     self.steps(branches.get(i).context("a case has branches")?)?;
                 }
+                Step::Extern { .. } => bail!("step {n} calls a C function, which the loop interpreter cannot"),
                 Step::Loop { test, goes_on, body } => loop {
                     self.steps(test)?;
                     if self.read(goes_on, DType::Bool)? == 0 {

@@ -18,6 +18,7 @@ use kiln_ir::graph::Def;
 use kiln_ir::interp;
 use kiln_ir::ops::constant::Const;
 use kiln_ir::ops::control::{Case, While, callees};
+use kiln_ir::ops::custom::Custom;
 use kiln_ir::{Function, Module, NodeId, Op, Symbol, Tensor, Value};
 use kiln_rt::Pool;
 
@@ -248,7 +249,11 @@ impl Compiler<'_> {
                     }));
                     return Ok(body);
                 }
-                Err(refused) => reasons.extend(refused),
+                // A C function runs in compiled code only.
+                Err(refused) => match refused.iter().find(|r| f.node(r.0).op.is::<Custom>().is_some()) {
+                    Some((id, why)) => bail!("node `{}` ({}): {why}", f.node(*id).loc.node, f.node(*id).loc.tf_op),
+                    None => reasons.extend(refused),
+                },
             }
         }
     }
@@ -306,7 +311,8 @@ impl Compiler<'_> {
         outside: &dyn Fn(Value) -> bool,
     ) -> Result<Result<Step, Vec<(NodeId, String)>>> {
         let segment = cut(f, nodes, outside)?;
-        let options = plan::Options { prefix: PREFIX.into(), free_symbols: true, ..Default::default() };
+        let resolve = Some(crate::jit::custom::resolve as fn(&str) -> Option<u64>);
+        let options = plan::Options { prefix: PREFIX.into(), free_symbols: true, resolve, ..Default::default() };
         let start = Instant::now();
         let planned = plan::plan(self.module, &segment.func, &self.target, &options);
         let planning = start.elapsed();

@@ -1,5 +1,7 @@
 //! Programs in memory: compiled by a backend, called with tensors.
 
+pub mod custom;
+
 use std::sync::Arc;
 
 use anyhow::{Context, Result, anyhow, bail};

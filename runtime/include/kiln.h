@@ -38,7 +38,8 @@ enum {
     KILN_OUT_OF_MEMORY = 13,
     KILN_CORRUPT_FILE = 14,
     KILN_NEGATIVE_EXPONENT = 15,
-    KILN_ASSERT_FAILED = 16
+    KILN_ASSERT_FAILED = 16,
+    KILN_CUSTOM_OP = 17
 };
 /* One line of text for a status; never NULL. */
 static inline const char *kiln_status_string(kiln_status status)
@@ -61,6 +62,7 @@ static inline const char *kiln_status_string(kiln_status status)
     case KILN_CORRUPT_FILE: return "the file is truncated, damaged or not a Kiln file of a known version";
     case KILN_NEGATIVE_EXPONENT: return "integer power with a negative exponent";
     case KILN_ASSERT_FAILED: return "an assertion in the graph failed";
+    case KILN_CUSTOM_OP: return "a custom op's function returned an error";
     default: return "unknown status";
     }
 }

@@ -15,6 +15,7 @@ pub mod abi;
 pub mod arena;
 pub mod capi;
 pub mod cpu;
+pub mod custom;
 mod fpenv;
 pub mod hash;
 pub mod peak;

@@ -82,6 +82,7 @@ status_table! {
     CorruptFile = 14, "KILN_CORRUPT_FILE", "the file is truncated, damaged or not a Kiln file of a known version";
     NegativeExponent = 15, "KILN_NEGATIVE_EXPONENT", "integer power with a negative exponent";
     AssertFailed = 16, "KILN_ASSERT_FAILED", "an assertion in the graph failed";
+    CustomOp = 17, "KILN_CUSTOM_OP", "a custom op's function returned an error";
 }
 
 impl Status {

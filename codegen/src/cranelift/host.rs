@@ -31,7 +31,7 @@ use kiln_rt::Status;
 
 use super::kernel::Printed;
 use super::value::{Emit, Facts};
-use crate::program::{Place, Program, Step, Weights};
+use crate::program::{External, Place, Placed, Program, Step, Weights};
 
 /// Alignment of the workspace and of the weights.
 const ALIGN: i64 = 64;
@@ -504,6 +504,9 @@ impl Launches<'_, '_, '_> {
                 }
                 Step::Case { selector, dtype, branches } => self.case(program, selector, *dtype, branches)?,
                 Step::Loop { test, goes_on, body } => self.repeat(program, test, goes_on, body)?,
+                Step::Extern { function, inputs, outputs, attributes } => {
+                    self.external(function, inputs, outputs, attributes).with_context(|| format!("step {number}"))?;
+                }
             }
         }
         Ok(())
@@ -555,6 +558,59 @@ impl Launches<'_, '_, '_> {
         self.h.dims = known;
         self.h.e.ins().jump(head, &[]);
         self.h.e.b.switch_to_block(done);
+        Ok(())
+    }
+
+    /// The call of a custom op's function; its tensors are described on the stack.
+    fn external(
+        &mut self,
+        function: &External,
+        inputs: &[Placed],
+        outputs: &[Placed],
+        attributes: &Place,
+    ) -> Result<()> {
+        let flags = MemFlagsData::trusted();
+        let mut arguments = vec![];
+        for tensors in [inputs, outputs] {
+            let dims: usize = tensors.iter().map(|t| t.shape.len()).sum();
+            let bytes = u32::try_from(8 * (3 * tensors.len() + dims)).context("a custom op's tensors")?;
+            let e = &mut *self.h.e;
+            let slot = e.b.create_sized_stack_slot(StackSlotData::new(StackSlotKind::ExplicitSlot, bytes.max(8), 3));
+            let table = e.ins().stack_addr(types::I64, slot, 0);
+            // The tensors come first, then the extents of all of them.
+            let mut free = 24 * i32::try_from(tensors.len())?;
+            for (at, t) in (0..).step_by(24).zip(tensors) {
+                let data = self.place(&t.place)?;
+                let dims = self.h.e.ins().iadd_imm_s(table, i64::from(free));
+                let tail = self.h.e.int(types::I64, t.rank_and_dtype());
+                for (word, v) in [data, dims, tail].into_iter().enumerate() {
+                    self.h.e.ins().store(flags, v, table, at + 8 * word as i32);
+                }
+                for d in &t.shape {
+                    let extent = self.h.dim(d)?;
+                    self.h.e.ins().store(flags, extent, table, free);
+                    free += 8;
+                }
+            }
+            let count = self.h.e.int(types::I64, i64::try_from(tensors.len())?);
+            arguments.extend([table, count]);
+        }
+        arguments.push(self.place(attributes)?);
+        let e = &mut *self.h.e;
+        let call = match function {
+            External::Symbol(name) => {
+                let f = e.external(name, &[types::I64; 5], Some(types::I32));
+                e.ins().call(f, &arguments)
+            }
+            External::Address(a) => {
+                let sig = e.b.import_signature(signature(e.facts, 5, Some(types::I32)));
+                let f = e.int(types::I64, a.cast_signed());
+                e.ins().call_indirect(sig, f, &arguments)
+            }
+        };
+        let status = e.b.inst_results(call)[0];
+        let failed = self.h.exit_with_status(Status::CustomOp);
+        self.h.refuse(status, failed);
         Ok(())
     }
 

@@ -13,7 +13,7 @@ use kiln_ir::{Atom, DType, Dim, Symbol};
 use super::Env;
 use super::kernel::{I64, has_check};
 use super::text::{Body, Elem, LTy, MD_LIKELY, ModuleText, Op, int};
-use crate::program::{Place, Program, Step, Weights};
+use crate::program::{External, Place, Placed, Program, Step, Weights};
 use kiln_rt::Status;
 
 const BOOL: LTy = LTy { elem: Elem::I(1), lanes: 1 };
@@ -36,10 +36,13 @@ pub(super) fn print_host(
 ) -> Result<()> {
     let attributes = env.attributes();
     let prefix = &program.prefix;
-    let run = Printer::new(program, weights).run().context("host program")?;
+    let (run, declared) = Printer::new(program, weights).run().context("host program")?;
+    for name in declared {
+        module.out += &format!("declare i32 @{name}(ptr, i64, ptr, i64, ptr)\n");
+    }
     let size = Printer::new(program, weights).workspace_size().context("workspace size")?;
     let mut launches = false;
-    Step::for_each_launch(&program.steps, &mut |s| launches |= matches!(s, Step::Launch { tasks, .. } if !tasks.is(1)));
+    Step::for_each_leaf(&program.steps, &mut |s| launches |= matches!(s, Step::Launch { tasks, .. } if !tasks.is(1)));
     if launches {
         module.out += &launch_helper(&attributes, &env.section("kiln.launch"));
     }
@@ -115,6 +118,8 @@ struct Printer<'a> {
     /// While sizes are computed: whether one has left i64.
     overflow: Option<Op>,
     checked: bool,
+    /// C functions that are called by name.
+    declared: std::collections::BTreeSet<String>,
 }
 
 impl<'a> Printer<'a> {
@@ -129,6 +134,7 @@ impl<'a> Printer<'a> {
             symbols: HashMap::new(),
             overflow: None,
             checked: false,
+            declared: Default::default(),
         }
     }
 
@@ -194,7 +200,7 @@ impl<'a> Printer<'a> {
         Ok(self.body)
     }
 
-    fn run(mut self) -> Result<Body> {
+    fn run(mut self) -> Result<(Body, std::collections::BTreeSet<String>)> {
         let p = self.program;
         let slots =
             p.symbols.len() + p.inputs.len() + p.outputs.len() + usize::from(matches!(p.weights, Weights::Argument));
@@ -244,7 +250,7 @@ impl<'a> Printer<'a> {
         self.scratch();
         self.steps(&p.steps)?;
         self.body.line(format_args!("ret i32 0"));
-        Ok(self.body)
+        Ok((self.body, self.declared))
     }
 
     fn require_aligned(&mut self, pointer: &Op, status: Status) {
@@ -256,7 +262,7 @@ impl<'a> Printer<'a> {
     /// Stack memory of the launches: `parallel_for` returns when all tasks are done, so that all share one slot array.
     fn scratch(&mut self) {
         let mut most = 0;
-        Step::for_each_launch(&self.program.steps, &mut |s| {
+        Step::for_each_leaf(&self.program.steps, &mut |s| {
             if let Step::Launch { buffers, symbols, .. } = s {
                 most = most.max(buffers.len() + symbols.len() + 1);
             }
@@ -276,6 +282,9 @@ impl<'a> Printer<'a> {
                 }
                 Step::Case { selector, dtype, branches } => self.case(selector, *dtype, branches)?,
                 Step::Loop { test, goes_on, body } => self.repeat(test, goes_on, body)?,
+                Step::Extern { function, inputs, outputs, attributes } => {
+                    self.external(function, inputs, outputs, attributes).with_context(|| format!("step {i}"))?;
+                }
             }
         }
         Ok(())
@@ -396,6 +405,68 @@ impl<'a> Printer<'a> {
             self.require(&ok, &status.to_string());
         }
         Ok(())
+    }
+
+    /// The call of a custom op's function; its tensors are described on the stack.
+    fn external(
+        &mut self,
+        function: &External,
+        inputs: &[Placed],
+        outputs: &[Placed],
+        attributes: &Place,
+    ) -> Result<()> {
+        let n = self.body.number();
+        for (what, tensors) in [("in", inputs), ("out", outputs)] {
+            let dims: usize = tensors.iter().map(|t| t.shape.len()).sum();
+            let (words, dims) = (3 * tensors.len().max(1), dims.max(1));
+            self.body.allocas += &format!(
+                "  %{what}{n} = alloca [{words} x i64], align 8\n  %{what}{n}.dims = alloca [{dims} x i64], align 8\n"
+            );
+            let mut at = 0;
+            for (i, t) in tensors.iter().enumerate() {
+                let data = self.place(&t.place)?;
+                let dims = self.body.name();
+                self.body.line(format_args!("{dims} = getelementptr inbounds i64, ptr %{what}{n}.dims, i64 {at}"));
+                let first = self.body.inst(I64, format_args!("ptrtoint ptr {dims} to i64"));
+                for d in &t.shape {
+                    let extent = self.dim(d)?;
+                    self.store(&extent, &format!("%{what}{n}.dims"), at);
+                    at += 1;
+                }
+                for (k, word) in [data, first, int(I64, t.rank_and_dtype())].iter().enumerate() {
+                    self.store(word, &format!("%{what}{n}"), 3 * i + k);
+                }
+            }
+        }
+        let attributes = self.place(attributes)?;
+        let text = self.body.name();
+        self.body.line(format_args!("{text} = inttoptr {attributes} to ptr"));
+        let callee = match function {
+            External::Symbol(name) => {
+                self.declared.insert(name.clone());
+                format!("@{name}")
+            }
+            External::Address(a) => format!("inttoptr (i64 {a} to ptr)"),
+        };
+        let i32s = LTy { elem: Elem::I(32), lanes: 1 };
+        let status = self.body.inst(
+            i32s,
+            format_args!(
+                "call i32 {callee}(ptr %in{n}, i64 {}, ptr %out{n}, i64 {}, ptr {text})",
+                inputs.len(),
+                outputs.len()
+            ),
+        );
+        let ok = self.body.icmp("eq", &status, &int(i32s, 0));
+        self.require_status(&ok, Status::CustomOp);
+        Ok(())
+    }
+
+    /// Stores a word into an array of words.
+    fn store(&mut self, word: &Op, array: &str, at: usize) {
+        let name = self.body.name();
+        self.body.line(format_args!("{name} = getelementptr inbounds i64, ptr {array}, i64 {at}"));
+        self.body.line(format_args!("store {word}, ptr {name}, align 8"));
     }
 
     fn slot(&mut self, i: usize) -> String {

@@ -11,12 +11,13 @@ use anyhow::{Context, Result, bail};
 use kiln_ir::graph::Def;
 use kiln_ir::ops::constant::Const;
 use kiln_ir::ops::control::{Case, While};
-use kiln_ir::{DType, Dim, Effect, Function, NodeId, TensorType, Value};
+use kiln_ir::ops::custom::Custom;
+use kiln_ir::{DType, Dim, Effect, Function, Node, NodeId, Tensor, TensorType, Value};
 use kiln_passes::fusion::{self, Cluster};
 use kiln_passes::memplan::Request;
 
-use super::{Buffer, Call, Operand, Placement, Planner, Planning, Scope};
-use crate::program::{Place, Step};
+use super::{Argument, Buffer, Call, Operand, Placement, Planner, Planning, Scope};
+use crate::program::{External, Place, Placed, Step};
 
 impl<'a> Scope<'a> {
     pub(super) fn new(id: u32, f: &'a Function, params: Vec<Operand>, results: Vec<Option<Operand>>) -> Scope<'a> {
@@ -47,6 +48,9 @@ impl Planner<'_> {
             bail!("kernels hold no {}", t.dtype);
         }
         let outs: Vec<Operand> = node.outputs.iter().map(|&v| self.destination(v)).collect();
+        if let Some(custom) = node.op.is::<Custom>() {
+            return self.custom(custom, node, outs);
+        }
         if let Some(case) = node.op.is::<Case>() {
             let [selector, args @ ..] = &node.inputs[..] else { bail!("a `case` without a selector") };
             let (selector, dtype) = (self.read(*selector)?, f.ty(*selector).dtype);
@@ -79,6 +83,29 @@ impl Planner<'_> {
         }
         let body = std::mem::replace(&mut self.scope.steps, before);
         self.scope.steps.push(Planning::Loop { test, goes_on, body });
+        Ok(())
+    }
+
+    /// The call of a custom op's function.
+    fn custom(&mut self, op: &Custom, node: &Node, outs: Vec<Operand>) -> Result<()> {
+        let f = self.scope.f;
+        let mut inputs = vec![];
+        for &v in &node.inputs {
+            inputs.push((self.read(v)?, f.ty(v).clone()));
+        }
+        let outputs = outs.into_iter().zip(&node.outputs).map(|(o, &v)| (o, f.ty(v).clone())).collect();
+        let function = match self.options.resolve {
+            None => External::Symbol(op.symbol.clone()),
+            Some(resolve) => External::Address(resolve(&op.symbol).with_context(|| {
+                format!("no library defines the custom op's function `{}`: name it with --custom-library", op.symbol)
+            })?),
+        };
+        let mut text = op.attributes.clone().into_bytes();
+        text.push(0);
+        let key = (self.scopes, Value(0));
+        self.scopes += 1;
+        let attributes = Operand::Weights(self.weights.place(key, &Tensor::of(&[text.len()], &text), None)?);
+        self.scope.steps.push(Planning::Extern { function, inputs, outputs, attributes });
         Ok(())
     }
 
@@ -162,6 +189,7 @@ impl Planning {
                 one(goes_on);
                 test.iter_mut().chain(body).for_each(|s| s.map_operands(f));
             }
+            Planning::Extern { inputs, outputs, .. } => inputs.iter_mut().chain(outputs).for_each(|a| one(&mut a.0)),
         }
     }
 }
@@ -207,6 +235,10 @@ impl Lifetimes<'_> {
                     c.buffers.iter().try_for_each(|o| self.touch(o))?;
                     self.now += 1;
                 }
+                Planning::Extern { inputs, outputs, .. } => {
+                    inputs.iter().chain(outputs).try_for_each(|a| self.touch(&a.0))?;
+                    self.now += 1;
+                }
                 Planning::Case { selector, branches, .. } => {
                     self.touch(selector)?;
                     self.now += 1;
@@ -244,6 +276,15 @@ pub(super) fn steps(planned: Vec<Planning>, place: &dyn Fn(&Operand) -> Place) -
         },
         Planning::Loop { test, goes_on, body } => {
             Step::Loop { test: steps(test, place), goes_on: place(&goes_on), body: steps(body, place) }
+        }
+        Planning::Extern { function, inputs, outputs, attributes } => {
+            let placed = |(o, t): &Argument| Placed { place: place(o), dtype: t.dtype, shape: t.shape.clone() };
+            Step::Extern {
+                function,
+                inputs: inputs.iter().map(placed).collect(),
+                outputs: outputs.iter().map(placed).collect(),
+                attributes: place(&attributes),
+            }
         }
     };
     planned.into_iter().map(one).collect()

@@ -13,14 +13,14 @@ use kiln_ir::graph::Def;
 use kiln_ir::loops::{Kernel, Layout};
 use kiln_ir::lower::{Lower, View};
 use kiln_ir::ops::constant::Const;
-use kiln_ir::{DType, Dim, Function, Module, Node, NodeId, ParamKind, Symbol, SymbolBounds, Value};
+use kiln_ir::{DType, Dim, Function, Module, Node, NodeId, ParamKind, Symbol, SymbolBounds, TensorType, Value};
 use kiln_passes::fusion::{self, Cluster, family};
 use kiln_passes::memplan;
 
 use crate::lower::{Layouts, Nest, border, lower};
 use crate::machine::{self, Lanes};
 use crate::math::Caps;
-use crate::program::{Place, Port, Program, Weights};
+use crate::program::{External, Place, Port, Program, Weights};
 use crate::schedule::{Schedule, choose, tile};
 use crate::target::Target;
 use control::{lifetimes, steps};
@@ -70,6 +70,8 @@ pub struct Options {
     pub free_symbols: bool,
     /// Whether the plan keeps every level of its kernels, verified, for the loop interpreter.
     pub keep_levels: bool,
+    /// Finds the functions of custom ops in this process; without it the linker finds them.
+    pub resolve: Option<fn(&str) -> Option<u64>>,
 }
 
 /// A cluster cannot be compiled; the error's source says why.
@@ -186,7 +188,11 @@ enum Planning {
     Call(Call),
     Case { selector: Operand, dtype: DType, branches: Vec<Vec<Planning>> },
     Loop { test: Vec<Planning>, goes_on: Operand, body: Vec<Planning> },
+    Extern { function: External, inputs: Vec<Argument>, outputs: Vec<Argument>, attributes: Operand },
 }
+
+/// An argument of a custom op's function before memory is planned.
+type Argument = (Operand, TensorType);
 
 /// A kernel call before memory is planned.
 struct Call {

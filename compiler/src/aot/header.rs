@@ -5,6 +5,7 @@
 
 use std::fmt::Write;
 
+use kiln_codegen::program::{External, Step};
 use kiln_ir::{Dim, Symbol};
 
 use super::names::{Interface, Named, comment};
@@ -61,6 +62,7 @@ pub fn print(i: &Interface<'_>) -> String {
     let _ = writeln!(o, "#ifdef __cplusplus\nextern \"C\" {{\n#endif\n");
     let _ =
         writeln!(o, "{}\n{}\n{}", kiln_rt::status::c_status_block(), kiln_rt::abi::C_PARALLEL_BLOCK, tensor_block());
+    custom_functions(o, i);
     macros(o, i);
     arguments(o, i);
     let _ = writeln!(
@@ -172,6 +174,34 @@ fn parameters(i: &Interface<'_>, d: &Dim) -> String {
     d.for_each_symbol(&mut |s| used.push(s.clone()));
     let names: Vec<&str> = i.symbols.iter().filter(|s| used.contains(&s.symbol)).map(|s| s.ident.as_str()).collect();
     if names.is_empty() { String::new() } else { format!("({})", names.join(", ")) }
+}
+
+/// The functions of custom ops that the object calls.
+fn custom_functions(o: &mut String, i: &Interface<'_>) {
+    let mut names = std::collections::BTreeSet::new();
+    Step::for_each_leaf(&i.program.steps, &mut |s| {
+        if let Step::Extern { function: External::Symbol(name), .. } = s {
+            names.insert(name.as_str());
+        }
+    });
+    if names.is_empty() {
+        return;
+    }
+    let _ = writeln!(o, "{}", kiln_rt::custom::C_CUSTOM_BLOCK);
+    let _ = writeln!(
+        o,
+        "/* Functions of custom ops, which the program defines: they read the inputs, fill the outputs, whose memory they are given, and\n   \
+         return 0, or another number to end the run with KILN_CUSTOM_OP. `attributes` is a JSON object. They may be called from\n   \
+         several threads at once. */"
+    );
+    for name in names {
+        let _ = writeln!(
+            o,
+            "int32_t {name}(const kiln_custom_tensor *inputs, int64_t input_count, const kiln_custom_tensor *outputs,\n    \
+             int64_t output_count, const char *attributes);"
+        );
+    }
+    o.push('\n');
 }
 
 fn macros(o: &mut String, i: &Interface<'_>) {

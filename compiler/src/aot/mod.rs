@@ -213,7 +213,7 @@ fn layout_id(program: &Program) -> u64 {
     for k in &program.kernels {
         hash.update(kiln_ir::loops::print::print(k).text.as_bytes());
     }
-    Step::for_each_launch(&program.steps, &mut |step| {
+    Step::for_each_leaf(&program.steps, &mut |step| {
         let Step::Launch { kernel, buffers, .. } = step else { return };
         hash.update(&(*kernel as u64).to_le_bytes());
         for (slot, place) in buffers.iter().enumerate() {

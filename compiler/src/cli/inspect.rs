@@ -56,7 +56,7 @@ pub fn main(args: &Args) -> Result<()> {
         outputs: model.outputs.iter().map(PortFacts::of).collect(),
         variables: model.variables.variables().len(),
         ops: model.graph.op_counts().into_iter().map(|(k, n)| (k.to_string(), n)).collect(),
-        unsupported: unsupported(&model),
+        unsupported: unsupported(&model, &args.model.settings()?.custom),
     };
     if args.json {
         println!("{}", serde_json::to_string(&facts).context("printing the facts")?);

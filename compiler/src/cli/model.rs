@@ -4,9 +4,10 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use anyhow::{Context, Result, bail};
+use kiln_ir::ops::custom::is_c_identifier;
 use kiln_ir::{DType, Tensor};
 
-use crate::import::convert::{DimRange, Settings, Shapes};
+use crate::import::convert::{CustomOp, DimRange, Settings, Shapes};
 use crate::import::{Config, OpenOptions};
 use crate::jit::Backend;
 use crate::npz::{Arrays, as_dtype};
@@ -43,6 +44,16 @@ pub struct ModelArgs {
     /// The size or range of an open dimension: INPUT_AXIS=N or INPUT_AXIS=1..N
     #[arg(long = "dim", value_name = "NAME=RANGE")]
     pub dims: Vec<String>,
+    /// A TensorFlow op that a C function computes (docs/custom-ops.md)
+    #[arg(long = "custom-op", value_name = "OP=FUNCTION")]
+    pub custom_ops: Vec<String>,
+    /// The shapes of a custom op's results: iN for that of operand N, or a list over their sizes such as [i0_0,2*i1_1,4]; all like
+    /// the first operand by default
+    #[arg(long = "custom-shape", value_name = "OP=SHAPE[;SHAPE..]")]
+    pub custom_shapes: Vec<String>,
+    /// A shared library with functions of custom ops, for commands that run the model
+    #[arg(long = "custom-library", value_name = "FILE")]
+    pub custom_libraries: Vec<PathBuf>,
 }
 
 impl ModelArgs {
@@ -82,7 +93,41 @@ impl ModelArgs {
             let (name, r) = d.split_once('=').with_context(|| format!("`--dim {d}`: write NAME=N or NAME=1..N"))?;
             dims.insert(name.trim().to_string(), range(r)?);
         }
-        Ok(Settings { shapes: Shapes { inputs: BTreeMap::new(), dims }, ..Settings::default() })
+        let shapes = Shapes { inputs: BTreeMap::new(), dims };
+        Ok(Settings { shapes, custom: self.custom()?, ..Settings::default() })
+    }
+
+    /// The ops that C functions compute.
+    fn custom(&self) -> Result<BTreeMap<String, CustomOp>> {
+        let mut ops = BTreeMap::new();
+        for text in &self.custom_ops {
+            let (op, symbol) =
+                text.split_once('=').with_context(|| format!("`--custom-op {text}`: write OP=FUNCTION"))?;
+            let (op, symbol) = (op.trim(), symbol.trim());
+            if !is_c_identifier(symbol) {
+                bail!("`--custom-op {text}`: `{symbol}` is not the name of a C function");
+            }
+            if ops.insert(op.to_string(), CustomOp { symbol: symbol.into(), shapes: vec![] }).is_some() {
+                bail!("`--custom-op {text}`: `{op}` is given twice");
+            }
+        }
+        for text in &self.custom_shapes {
+            let (op, shapes) =
+                text.split_once('=').with_context(|| format!("`--custom-shape {text}`: write OP=SHAPE"))?;
+            let op = ops
+                .get_mut(op.trim())
+                .with_context(|| format!("`--custom-shape {text}`: `{}` is not given by --custom-op", op.trim()))?;
+            op.shapes = shapes.split(';').map(|s| s.trim().to_string()).collect();
+        }
+        Ok(ops)
+    }
+
+    /// Loads the libraries of custom ops into this process.
+    ///
+    /// # Errors
+    /// If one cannot be loaded; the message names it.
+    pub fn load_libraries(&self) -> Result<()> {
+        self.custom_libraries.iter().try_for_each(|path| crate::jit::custom::load(path))
     }
 }
 

@@ -63,6 +63,7 @@ pub(super) struct Bench {
 /// # Errors
 /// As the importer; or an input has no array.
 pub fn import_for(model: &ModelArgs, arrays: &Arrays) -> Result<(kiln_ir::Module, Vec<Tensor>)> {
+    model.load_libraries()?;
     let (settings, open) = (model.settings()?, model.open_options()?);
     let array = |key: &str| super::model::pick(arrays, "in", key);
     let module = pipeline::import_for_call(model.path()?, &open, &settings, &array)?;

@@ -6,6 +6,7 @@
 //! only calls nest, to a fixed depth.
 
 mod control;
+mod custom;
 mod lists;
 mod state;
 
@@ -16,6 +17,7 @@ use kiln_ir::tensor::Bytes;
 use kiln_ir::tf::{TfAttr, TfCx, TfNode};
 use kiln_ir::{Builder, DType, Dim, Function, Loc, Module, ParamKind, Symbol, SymbolBounds, Tensor, TensorType, Value};
 
+pub use self::custom::CustomOp;
 use self::lists::{Array, List};
 use super::graph::{ARG_OP, Body, Edge, Node, NodeId};
 use super::proto::{AttrValue, attr_value};
@@ -54,6 +56,8 @@ pub struct Settings {
     pub sizes_from_data: bool,
     /// Whether assertions and prints are kept; they need a host.
     pub checks: bool,
+    /// Ops of the user's own, by name. They come before Kiln's own rules.
+    pub custom: BTreeMap<String, CustomOp>,
 }
 
 /// Converts a model into a module with one entry.
@@ -63,14 +67,18 @@ pub struct Settings {
 /// that the settings say nothing about. [`kiln_ir::tf::NeedsConstant`] is at the root of an error about an operand that
 /// must be known.
 pub fn convert(model: &TfModel, settings: &Settings) -> Result<Module> {
-    let missing = unsupported(model);
+    let missing = unsupported(model, &settings.custom);
     if !missing.is_empty() {
-        bail!("the model holds ops that Kiln does not support yet:\n{}", list(&missing));
+        bail!(
+            "the model holds ops that Kiln does not support yet; --custom-op binds one to a C function:\n{}",
+            list(&missing)
+        );
     }
     let mut module = Module::default();
     let mut b = Builder::new("main");
     (b.sizes_from_data, b.checks) = (settings.sizes_from_data, settings.checks);
-    let mut c = Converter { model, frame: Frame::new(b), fed: HashMap::new(), funcs: vec![] };
+    let custom = &settings.custom;
+    let mut c = Converter { model, custom, frame: Frame::new(b), fed: HashMap::new(), funcs: vec![] };
     for port in &model.inputs {
         let ty = input_type(port, &settings.shapes, &mut module)?;
         let v = c.frame.b.param(&port.key, ParamKind::Input, ty);
@@ -106,8 +114,8 @@ pub struct Unsupported {
     pub nodes: Vec<String>,
 }
 
-/// The ops on the way to the outputs that have no import rule.
-pub fn unsupported(model: &TfModel) -> Vec<Unsupported> {
+/// The ops on the way to the outputs that have no import rule and are not the user's own.
+pub fn unsupported(model: &TfModel, custom: &BTreeMap<String, CustomOp>) -> Vec<Unsupported> {
     let mut found: BTreeMap<String, Unsupported> = BTreeMap::new();
     let mut seen = HashSet::new();
     let roots = model.outputs.iter().map(|p| p.edge.node).chain(model.init_ops.iter().copied());
@@ -123,7 +131,8 @@ pub fn unsupported(model: &TfModel) -> Vec<Unsupported> {
                     bodies.push((&f.body, function_roots(f)));
                 }
             }
-            if known_here(&node.op)
+            if custom.contains_key(&*node.op)
+                || known_here(&node.op)
                 || kiln_ir::ops::by_tf(&node.op).is_some()
                 || model.graph.find_function(&node.op).is_some()
             {
@@ -253,6 +262,8 @@ impl Frame {
 
 struct Converter<'a> {
     model: &'a TfModel,
+    /// Ops of the user's own.
+    custom: &'a BTreeMap<String, CustomOp>,
     frame: Frame,
     /// The value of each fed placeholder of the main graph.
     fed: HashMap<NodeId, Value>,
@@ -301,6 +312,9 @@ impl Converter<'_> {
     ) -> Result<Vec<Item>> {
         self.frame.b.loc = Loc::new(&node.name, &node.op);
         let first = || inputs.first().cloned().ok_or_else(|| anyhow!("it has no operand"));
+        if let Some(op) = self.custom.get(&*node.op) {
+            return self.custom_op(node, op, inputs);
+        }
         Ok(match &*node.op {
             ARG_OP => vec![arg.ok_or_else(|| anyhow!("the call gives this argument no value"))?],
             "Placeholder" if depth == 0 => match self.fed.get(&id) {

@@ -2,4 +2,5 @@
 
 mod aot;
 mod cli;
+mod custom;
 mod golden;

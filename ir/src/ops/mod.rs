@@ -6,6 +6,7 @@ pub mod constant;
 pub mod contract;
 pub mod control;
 pub mod count;
+pub mod custom;
 pub mod effect;
 pub mod fft;
 pub mod gather;
@@ -38,6 +39,7 @@ use crate::tf::TfBinding;
 pub const ALL: &[&[OpDef]] = &[
     constant::OPS,
     control::OPS,
+    custom::OPS,
     effect::OPS,
     pointwise::OPS,
     shape::view::OPS,
