@@ -7,7 +7,8 @@
 //! A region is packed in several orders, and in random ones of a fixed seed while the best is above the largest live set;
 //! the lowest packing is kept. No packing can be lower than the largest live set ([`Plan::bound`]).
 
-use std::collections::BTreeMap;
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
 
 use kiln_ir::{Atom, Dim};
 
@@ -98,38 +99,38 @@ struct Span {
 
 /// The largest live set of whole cache lines.
 fn bound(requests: &[Request]) -> Dim {
-    // Live sets grow only where a buffer begins: one sum for each such step, as coefficients of units.
-    let mut by_step: BTreeMap<usize, BTreeMap<Dim, i64>> = BTreeMap::new();
+    let sizes: Vec<(Dim, i64)> = requests.iter().map(|r| unit_of(&r.size)).collect();
     let mut order: Vec<usize> = (0..requests.len()).collect();
     order.sort_by_key(|&i| requests[i].first);
-    let mut alive: Vec<usize> = vec![];
-    for (n, &i) in order.iter().enumerate() {
-        let step = requests[i].first;
-        alive.retain(|&j| requests[j].last >= step);
-        alive.push(i);
-        if order.get(n + 1).is_none_or(|&j| requests[j].first > step) {
-            let sum = by_step.entry(step).or_default();
-            for &j in &alive {
-                let (unit, count) = unit_of(&requests[j].size);
-                *sum.entry(unit).or_default() += count;
-            }
-        }
-    }
+    // What is alive, as a coefficient of each unit. It grows only where a buffer begins.
+    let mut alive: BTreeMap<&Dim, i64> = BTreeMap::new();
+    let mut ends: BinaryHeap<Reverse<(usize, usize)>> = BinaryHeap::new();
     // Sums that another one covers in every unit are never the largest.
-    let mut sums: Vec<BTreeMap<Dim, i64>> = vec![];
-    let covers = |a: &BTreeMap<Dim, i64>, b: &BTreeMap<Dim, i64>| {
+    let mut sums: Vec<BTreeMap<&Dim, i64>> = vec![];
+    let covers = |a: &BTreeMap<&Dim, i64>, b: &BTreeMap<&Dim, i64>| {
         b.iter().all(|(unit, count)| a.get(unit).copied().unwrap_or(0) >= *count)
     };
-    for sum in by_step.into_values() {
-        if !sums.iter().any(|s| covers(s, &sum)) {
-            sums.retain(|s| !covers(&sum, s));
-            sums.push(sum);
+    for (n, &i) in order.iter().enumerate() {
+        let step = requests[i].first;
+        while let Some(&Reverse((last, j))) = ends.peek()
+            && last < step
+        {
+            ends.pop();
+            *alive.entry(&sizes[j].0).or_default() -= sizes[j].1;
+        }
+        *alive.entry(&sizes[i].0).or_default() += sizes[i].1;
+        ends.push(Reverse((requests[i].last, i)));
+        let complete = order.get(n + 1).is_none_or(|&j| requests[j].first > step);
+        if complete && !sums.iter().any(|s| covers(s, &alive)) {
+            sums.retain(|s| !covers(&alive, s));
+            if sums.len() < MAX_SUMS {
+                sums.push(alive.clone());
+            }
         }
     }
     let dims = sums
         .iter()
-        .take(MAX_SUMS)
-        .map(|sum| sum.iter().fold(Dim::from(0), |total, (unit, count)| total + unit.clone() * Dim::from(*count)));
+        .map(|sum| sum.iter().fold(Dim::from(0), |total, (unit, count)| total + (*unit).clone() * Dim::from(*count)));
     dims.fold(Dim::from(0), |a, b| if a.is(0) { b } else { a.larger(&b) })
 }
 
@@ -239,58 +240,88 @@ fn pack_in_order(spans: &[Span], order: &[usize]) -> (Vec<i64>, i64) {
 fn pack_by_time(spans: &[Span]) -> (Vec<i64>, i64) {
     let mut order: Vec<usize> = (0..spans.len()).collect();
     order.sort_by_key(|&i| spans[i].first);
-    let mut ends: std::collections::BinaryHeap<std::cmp::Reverse<(usize, usize)>> = Default::default();
-    // Free blocks by offset, never adjacent.
-    let mut free: BTreeMap<i64, i64> = BTreeMap::new();
+    let mut ends: BinaryHeap<Reverse<(usize, usize)>> = BinaryHeap::new();
+    let mut free = Free::default();
     let mut at = vec![0i64; spans.len()];
     let mut height = 0;
     for &i in &order {
-        while let Some(&std::cmp::Reverse((last, j))) = ends.peek() {
-            if last >= spans[i].first {
-                break;
-            }
+        while let Some(&Reverse((last, j))) = ends.peek()
+            && last < spans[i].first
+        {
             ends.pop();
-            release(&mut free, at[j], spans[j].size);
+            free.release(at[j], spans[j].size);
         }
         let size = spans[i].size;
-        let fit = free.iter().filter(|b| *b.1 >= size).min_by_key(|b| *b.1).map(|b| (*b.0, *b.1));
-        at[i] = match fit {
-            Some((offset, block)) => {
-                free.remove(&offset);
-                if block > size {
-                    free.insert(offset + size, block - size);
-                }
-                offset
-            }
-            None => {
-                // Grow the arena, starting in the free block at its end if there is one.
-                let tail = free.iter().next_back().map(|b| (*b.0, *b.1)).filter(|b| b.0 + b.1 == height);
-                let offset = tail.map_or(height, |b| b.0);
-                free.remove(&offset);
-                height = offset + size;
-                offset
-            }
-        };
-        ends.push(std::cmp::Reverse((spans[i].last, i)));
+        at[i] = free.take(size).unwrap_or_else(|| {
+            // Grow the arena, starting in the free block at its end if there is one.
+            let offset = free.take_tail(height);
+            height = offset + size;
+            offset
+        });
+        ends.push(Reverse((spans[i].last, i)));
     }
     (at, height)
 }
 
-fn release(free: &mut BTreeMap<i64, i64>, mut offset: i64, mut size: i64) {
-    if size == 0 {
-        return;
+/// Free blocks, never adjacent.
+#[derive(Default)]
+struct Free {
+    /// Size by offset.
+    blocks: BTreeMap<i64, i64>,
+    /// Size and offset.
+    by_size: BTreeSet<(i64, i64)>,
+}
+
+impl Free {
+    fn insert(&mut self, offset: i64, size: i64) {
+        self.blocks.insert(offset, size);
+        self.by_size.insert((size, offset));
     }
-    if let Some((&o, &s)) = free.range(..offset).next_back()
-        && o + s == offset
-    {
-        free.remove(&o);
-        offset = o;
-        size += s;
+
+    /// The size of the block that starts at an offset, which is free no more.
+    fn remove(&mut self, offset: i64) -> Option<i64> {
+        let size = self.blocks.remove(&offset)?;
+        self.by_size.remove(&(size, offset));
+        Some(size)
     }
-    if let Some(s) = free.remove(&(offset + size)) {
-        size += s;
+
+    /// The start of the smallest block that holds a size; what is left of it stays free.
+    fn take(&mut self, size: i64) -> Option<i64> {
+        let &(block, offset) = self.by_size.range((size, 0)..).next()?;
+        self.remove(offset);
+        if block > size {
+            self.insert(offset + size, block - size);
+        }
+        Some(offset)
     }
-    free.insert(offset, size);
+
+    /// Where the block that ends at `height` starts, which is free no more; `height` if there is none.
+    fn take_tail(&mut self, height: i64) -> i64 {
+        match self.blocks.last_key_value() {
+            Some((&offset, &size)) if offset + size == height => {
+                self.remove(offset);
+                offset
+            }
+            _ => height,
+        }
+    }
+
+    fn release(&mut self, mut offset: i64, mut size: i64) {
+        if size == 0 {
+            return;
+        }
+        if let Some((&o, &s)) = self.blocks.range(..offset).next_back()
+            && o + s == offset
+        {
+            self.remove(o);
+            offset = o;
+            size += s;
+        }
+        if let Some(s) = self.remove(offset + size) {
+            size += s;
+        }
+        self.insert(offset, size);
+    }
 }
 
 #[cfg(test)]
