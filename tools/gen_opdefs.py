@@ -13,6 +13,7 @@ possible: attributes that do are refused here.
 Attributes are `name:kind` or `name:kind=default`, separated by semicolons. Defaults: `true`, an integer, a
 float in decimal, text with everything but [A-Za-z0-9_.:/-] as %XX, a type's name, a shape `[2,-1]` or `?` (unknown
 rank), a list `{a|b}`, a tensor of integers `uint8[4]255|0|0|255`.
+A kind `type(float|double)` also lists the types that TensorFlow's CPU kernels of the op take; without a list any.
 Flags: `s` the op is stateful.
 
 Left out: TensorFlow's own test ops, TPU and oneDNN internals, and the unfinished Risc ops. No graph that a user saves holds them.
@@ -23,6 +24,7 @@ import sys
 
 import tensorflow as tf
 from tensorflow.core.framework import op_def_pb2
+from tensorflow.python.framework import kernels
 from tensorflow.python.client import pywrap_tf_session as session
 
 OUT = pathlib.Path(__file__).resolve().parent.parent / "compiler/src/import/opdefs.tsv"
@@ -99,11 +101,30 @@ def default(value):
     return one[which](getattr(value, which))
 
 
+def kernel_types(op, attr):
+    """The types that the op's CPU kernels take for a type attribute, as `(float|double)`; empty for any."""
+    if attr.type not in ("type", "list(type)"):
+        return ""
+    allowed = set(attr.allowed_values.list.type)
+    cpu = [k for k in kernels.get_registered_kernels_for_op(op.name).kernel if k.device_type == "CPU"]
+    taken = set()
+    for kernel in cpu:
+        for constraint in kernel.constraint:
+            if constraint.name == attr.name:
+                taken |= set(constraint.allowed_values.list.type)
+                break
+        else:  # this kernel takes whatever the op allows
+            taken = allowed
+            break
+    types = (taken & allowed if allowed else taken) if cpu else allowed
+    return f"({'|'.join(map(type_name, sorted(types)))})" if types else ""
+
+
 def line(op):
     attributes = []
     for attr in op.attr:
         assert attr.name not in {d.name for d in map(tf.dtypes.as_dtype, range(1, 24))}, (op.name, attr.name)
-        attributes.append(f"{attr.name}:{attr.type}" + (f"={default(attr.default_value)}" if attr.HasField("default_value") else ""))
+        attributes.append(f"{attr.name}:{attr.type}{kernel_types(op, attr)}" + (f"={default(attr.default_value)}" if attr.HasField("default_value") else ""))
     columns = [
         op.name,
         ",".join(map(argument, op.input_arg)),

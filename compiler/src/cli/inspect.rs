@@ -2,9 +2,15 @@
 
 use anyhow::{Context, Result};
 
+use kiln_ir::NodeId;
+use kiln_ir::ops::constant::Const;
+
 use super::model::ModelArgs;
-use crate::import::convert::{Unsupported, unsupported};
+use crate::executor::HostNode;
+use crate::executor::partition::{host_reason, partition};
+use crate::import::convert::{Settings, Unsupported, convert, unsupported};
 use crate::import::{ModelPort, TfModel};
+use crate::pipeline;
 
 /// Arguments of `kiln inspect`.
 #[derive(clap::Args)]
@@ -27,6 +33,41 @@ struct Facts {
     variables: usize,
     ops: std::collections::BTreeMap<String, usize>,
     unsupported: Vec<Unsupported>,
+    /// Where the optimized graph would run; `null` if it could not be built.
+    boundary: Option<Boundary>,
+    /// Why it could not.
+    no_boundary: Option<String>,
+}
+
+/// How a graph is shared between compiled code and the host.
+#[derive(serde::Serialize)]
+struct Boundary {
+    /// Nodes, constants left out.
+    nodes: usize,
+    /// Compiled parts and host nodes, in the order in which they run.
+    parts: usize,
+    /// The nodes that the host runs.
+    host: Vec<HostNode>,
+}
+
+/// Converts and optimizes the model as a run would, and cuts it.
+fn boundary(model: &TfModel, settings: &Settings) -> Result<Boundary> {
+    let settings = Settings { sizes_from_data: true, checks: true, ..settings.clone() };
+    let mut module = convert(model, &settings)?;
+    pipeline::optimize(&mut module, &Default::default())?;
+    let (mut nodes, mut parts, mut host) = (0, 0, vec![]);
+    for f in &module.funcs {
+        let reason = |id: NodeId| host_reason(&module, f, f.node(id));
+        parts += partition(f, &|id| reason(id).is_some()).len();
+        for (id, n) in f.nodes().filter(|(_, n)| n.op.is::<Const>().is_none()) {
+            nodes += 1;
+            if let Some(why) = reason(id) {
+                let node = if n.loc.node.is_empty() { id.0.to_string() } else { n.loc.node.to_string() };
+                host.push(HostNode { node, op: n.op.name().into(), why });
+            }
+        }
+    }
+    Ok(Boundary { nodes, parts, host })
 }
 
 #[derive(serde::Serialize)]
@@ -47,6 +88,14 @@ impl PortFacts {
 
 pub fn main(args: &Args) -> Result<()> {
     let model: TfModel = crate::import::open(args.model.path()?, &args.model.open_options()?)?;
+    let settings = args.model.settings()?;
+    let unsupported = unsupported(&model, &settings.custom);
+    let cut = if unsupported.is_empty() { Some(boundary(&model, &settings)) } else { None };
+    let (boundary, no_boundary) = match cut {
+        Some(Ok(b)) => (Some(b), None),
+        Some(Err(e)) => (None, Some(format!("{e:#}"))),
+        None => (None, None),
+    };
     let facts = Facts {
         tensorflow_version: model.tensorflow_version.clone(),
         tags: model.tag_sets.clone(),
@@ -56,7 +105,9 @@ pub fn main(args: &Args) -> Result<()> {
         outputs: model.outputs.iter().map(PortFacts::of).collect(),
         variables: model.variables.variables().len(),
         ops: model.graph.op_counts().into_iter().map(|(k, n)| (k.to_string(), n)).collect(),
-        unsupported: unsupported(&model, &args.model.settings()?.custom),
+        unsupported,
+        boundary,
+        no_boundary,
     };
     if args.json {
         println!("{}", serde_json::to_string(&facts).context("printing the facts")?);
@@ -93,14 +144,28 @@ pub fn main(args: &Args) -> Result<()> {
     } else {
         println!("unsupported:");
         for u in &facts.unsupported {
-            println!(
-                "  {} ({}x): {}{}",
-                u.op,
-                u.count,
-                u.nodes.join(", "),
-                if u.count > u.nodes.len() { ", .." } else { "" }
-            );
+            println!("  {u}");
         }
+    }
+    match &facts.boundary {
+        Some(Boundary { nodes, host, .. }) if host.is_empty() => {
+            println!("all {nodes} nodes of the optimized graph are compiled")
+        }
+        Some(b) => {
+            println!(
+                "{} of {} nodes of the optimized graph run on the host, in {} parts:",
+                b.host.len(),
+                b.nodes,
+                b.parts
+            );
+            for h in &b.host {
+                println!("  {} ({}): {}", h.node, h.op, h.why);
+            }
+        }
+        None => {}
+    }
+    if let Some(why) = &facts.no_boundary {
+        println!("where it would run is not known: {why}");
     }
     Ok(())
 }

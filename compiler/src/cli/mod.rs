@@ -8,6 +8,7 @@ mod compile;
 mod doctor;
 mod inspect;
 pub(crate) mod model;
+mod ops;
 mod opt;
 mod run;
 mod verify;
@@ -34,6 +35,8 @@ enum Command {
     Doctor(doctor::Args),
     /// Shows a model's signatures, inputs, outputs and ops, and what Kiln does not support in it
     Inspect(inspect::Args),
+    /// Lists the TensorFlow ops that this build takes, with types, gradients and where they run
+    Ops(ops::Args),
     /// Runs passes over a graph and prints it
     Opt(opt::Args),
     /// Compiles a model in memory and runs it
@@ -58,6 +61,7 @@ pub fn main() -> ExitCode {
         Command::Compile(args) => compile::main(&args),
         Command::Doctor(args) => doctor::main(&args),
         Command::Inspect(args) => inspect::main(&args),
+        Command::Ops(args) => ops::main(&args),
         Command::Opt(args) => opt::main(&args),
         Command::Run(args) => run::main(&args),
         Command::Verify(args) => verify::main(&args),

@@ -108,6 +108,10 @@ pub fn convert(model: &TfModel, settings: &Settings) -> Result<Module> {
 pub struct Unsupported {
     /// The TensorFlow op.
     pub op: String,
+    /// The element type for which it is not supported; none if it is for no type.
+    pub dtype: Option<String>,
+    /// The supported op whose name is nearest, where one is near.
+    pub nearest: Option<String>,
     /// How many nodes hold it.
     pub count: usize,
     /// Names of the first few of them.
@@ -116,7 +120,7 @@ pub struct Unsupported {
 
 /// The ops on the way to the outputs that have no import rule and are not the user's own.
 pub fn unsupported(model: &TfModel, custom: &BTreeMap<String, CustomOp>) -> Vec<Unsupported> {
-    let mut found: BTreeMap<String, Unsupported> = BTreeMap::new();
+    let mut found: BTreeMap<(String, Option<String>), Unsupported> = BTreeMap::new();
     let mut seen = HashSet::new();
     let roots = model.outputs.iter().map(|p| p.edge.node).chain(model.init_ops.iter().copied());
     let mut bodies = vec![(&model.graph.main, roots.collect::<Vec<_>>())];
@@ -131,15 +135,15 @@ pub fn unsupported(model: &TfModel, custom: &BTreeMap<String, CustomOp>) -> Vec<
                     bodies.push((&f.body, function_roots(f)));
                 }
             }
-            if custom.contains_key(&*node.op)
-                || known_here(&node.op)
-                || kiln_ir::ops::by_tf(&node.op).is_some()
-                || model.graph.find_function(&node.op).is_some()
-            {
+            let known = custom.contains_key(&*node.op) || takes(&node.op);
+            let dtype = if known { unknown_type(node) } else { None };
+            if dtype.is_none() && (known || model.graph.find_function(&node.op).is_some()) {
                 continue;
             }
-            let entry = found.entry(node.op.to_string()).or_insert_with(|| Unsupported {
+            let entry = found.entry((node.op.to_string(), dtype.clone())).or_insert_with(|| Unsupported {
                 op: node.op.to_string(),
+                nearest: if dtype.is_none() { nearest(&node.op) } else { None },
+                dtype,
                 count: 0,
                 nodes: vec![],
             });
@@ -152,17 +156,51 @@ pub fn unsupported(model: &TfModel, custom: &BTreeMap<String, CustomOp>) -> Vec<
     found.into_values().collect()
 }
 
-fn list(missing: &[Unsupported]) -> String {
-    let line = |u: &Unsupported| {
-        format!(
-            "  {} ({}x): {}{}",
-            u.op,
-            u.count,
-            u.nodes.join(", "),
-            if u.count > u.nodes.len() { ", .." } else { "" }
-        )
+/// An element type of a node that Kiln does not have.
+fn unknown_type(node: &Node) -> Option<String> {
+    let attrs = node.attrs.iter().filter(|(name, _)| !name.starts_with('_'));
+    attrs.filter_map(|(_, a)| a.value.as_ref()).find_map(|v| match v {
+        attr_value::Value::Type(t) if DType::from_tf(*t).is_none() => {
+            Some(super::dtype::TfDType::from_number(*t).map_or_else(|| format!("type {t}"), |t| t.to_string()))
+        }
+        _ => None,
+    })
+}
+
+/// The supported op with the nearest name: another version of the op, or one that few letters tell apart.
+fn nearest(op: &str) -> Option<String> {
+    let base = |op: &str| op.trim_end_matches(|c: char| c.is_ascii_digit()).trim_end_matches('V').to_lowercase();
+    let distance = |other: &str| {
+        if base(op) == base(other) { 0 } else { strsim::levenshtein(&op.to_lowercase(), &other.to_lowercase()) }
     };
-    missing.iter().map(line).collect::<Vec<_>>().join("\n")
+    let supported = super::op_defs::names().filter(|o| takes(o)).map(|o| (distance(o), o));
+    supported.min().filter(|(d, _)| *d <= op.len() / 5).map(|(_, o)| o.to_string())
+}
+
+impl std::fmt::Display for Unsupported {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}", self.op)?;
+        if let Some(t) = &self.dtype {
+            write!(f, " of {t}")?;
+        }
+        write!(f, " ({}x): {}", self.count, self.nodes.join(", "))?;
+        if self.count > self.nodes.len() {
+            f.write_str(", ..")?;
+        }
+        match &self.nearest {
+            Some(n) => write!(f, "; supported is {n}"),
+            None => Ok(()),
+        }
+    }
+}
+
+fn list(missing: &[Unsupported]) -> String {
+    missing.iter().map(|u| format!("  {u}")).collect::<Vec<_>>().join("\n")
+}
+
+/// Whether an op of TensorFlow's own can be imported.
+pub fn takes(op: &str) -> bool {
+    known_here(op) || kiln_ir::ops::by_tf(op).is_some()
 }
 
 /// Ops that the converter itself handles.

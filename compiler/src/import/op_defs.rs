@@ -64,6 +64,8 @@ pub struct AttrDef {
     pub kind: String,
     /// The value of a node that does not give one.
     pub default: Option<AttrValue>,
+    /// For a type: those that TensorFlow's CPU kernels of the op take; empty where any will do.
+    pub types: Vec<TfDType>,
 }
 
 /// Why the tensors of an argument cannot be counted.
@@ -141,6 +143,7 @@ impl OpInterface {
             name: a.name.clone(),
             kind: a.r#type.clone(),
             default: a.default_value.clone(),
+            types: allowed(a),
         };
         Some(Self {
             name: op.name.clone(),
@@ -216,15 +219,30 @@ fn args_of(text: &str) -> Option<Vec<Arg>> {
     text.split(',').filter(|t| !t.is_empty()).map(Arg::parse).collect()
 }
 
+/// The types that a definition allows for an attribute.
+fn allowed(a: &proto::op_def::AttrDef) -> Vec<TfDType> {
+    match a.allowed_values.as_ref().and_then(|v| v.value.as_ref()) {
+        Some(attr_value::Value::List(l)) => l.r#type.iter().filter_map(|&n| TfDType::from_number(n)).collect(),
+        _ => vec![],
+    }
+}
+
 impl AttrDef {
     /// `name:kind` or `name:kind=default` of the table.
     fn parse(text: &str) -> Option<Self> {
         let (name, rest) = text.split_once(':')?;
-        let (kind, default) = match rest.split_once('=') {
-            Some((kind, default)) => (kind, Some(AttrValue { value: Some(value(kind, default)?) })),
-            None => (rest, None),
+        let (kind, default) = rest.split_once('=').map_or((rest, None), |(kind, default)| (kind, Some(default)));
+        let listed = ["type", "list(type)"].iter().find_map(|plain| {
+            let types = kind.strip_prefix(plain)?.strip_prefix('(')?.strip_suffix(')')?;
+            Some((*plain, types.split('|').map(TfDType::from_name).collect::<Option<Vec<_>>>()))
+        });
+        let (kind, types) = listed.map_or((kind, Some(vec![])), |l| l);
+        let types = types?;
+        let default = match default {
+            Some(text) => Some(AttrValue { value: Some(value(kind, text)?) }),
+            None => None,
         };
-        Some(Self { name: name.into(), kind: kind.into(), default })
+        Some(Self { name: name.into(), kind: kind.into(), default, types })
     }
 }
 
@@ -292,6 +310,11 @@ fn value(kind: &str, text: &str) -> Option<attr_value::Value> {
         "tensor" => Value::Tensor(Box::new(tensor(text)?)),
         _ => return None,
     })
+}
+
+/// The names of TensorFlow's own ops, sorted.
+pub fn names() -> impl Iterator<Item = &'static str> {
+    include_str!("opdefs.tsv").lines().filter_map(|line| Some(line.split_once('\t')?.0))
 }
 
 /// The interface of one of TensorFlow's own ops.

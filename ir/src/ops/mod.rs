@@ -25,6 +25,7 @@ pub mod select;
 pub mod shape;
 pub mod sparse;
 pub mod strings;
+pub mod surface;
 pub mod table;
 mod wide;
 pub mod window;
