@@ -12,6 +12,7 @@ mod contract;
 mod index;
 mod pointwise;
 mod reduce;
+mod scatter;
 mod view;
 
 use std::collections::HashMap;
@@ -26,6 +27,7 @@ use kiln_passes::fusion::{Cluster, Source};
 
 pub use border::border;
 pub use index::collapse;
+pub use scatter::scatter;
 
 /// A loop of an L1 nest, for the schedule.
 #[derive(Clone, Debug, PartialEq)]
@@ -79,29 +81,7 @@ pub type Layouts = HashMap<Value, Layout>;
 /// # Errors
 /// If a node's family has no kernel form (control, host, unexpanded composites); the message names the node.
 pub fn lower(f: &Function, cluster: &Cluster, walk: &Walk, layouts: &Layouts, name: &str) -> Result<Nest> {
-    let kernel = Kernel {
-        name: name.into(),
-        level: Level::Nest,
-        buffers: vec![],
-        symbols: cluster_symbols(f, cluster, layouts),
-        tasks: Dim::from(1),
-        threads: 1,
-        body: Default::default(),
-        types: vec![],
-    };
-    let mut b = KernelBuilder::new(kernel);
-    let zero = b.index(0);
-    let mut e = Emit {
-        f,
-        cluster,
-        layouts,
-        b,
-        zero,
-        inputs: vec![],
-        buffers: HashMap::new(),
-        loops: vec![],
-        memo: vec![HashMap::new()],
-    };
+    let mut e = Emit::new(f, cluster, layouts, name);
     for &v in &cluster.inputs {
         e.input_buffer(v);
     }
@@ -160,6 +140,33 @@ struct Emit<'a> {
     loops: Vec<NestLoop>,
     /// Elements already computed, by value and index, one map for each open block.
     memo: Vec<HashMap<(Value, Vec<V>), V>>,
+}
+
+impl<'a> Emit<'a> {
+    fn new(f: &'a Function, cluster: &'a Cluster, layouts: &'a Layouts, name: &str) -> Emit<'a> {
+        let mut b = KernelBuilder::new(Kernel {
+            name: name.into(),
+            level: Level::Nest,
+            buffers: vec![],
+            symbols: cluster_symbols(f, cluster, layouts),
+            tasks: Dim::from(1),
+            threads: 1,
+            body: Default::default(),
+            types: vec![],
+        });
+        let zero = b.index(0);
+        Emit {
+            f,
+            cluster,
+            layouts,
+            b,
+            zero,
+            inputs: vec![],
+            buffers: HashMap::new(),
+            loops: vec![],
+            memo: vec![HashMap::new()],
+        }
+    }
 }
 
 impl Emit<'_> {

@@ -140,7 +140,7 @@ impl Emit<'_> {
         Ok(out[0])
     }
 
-    fn clamp_index(&mut self, i: V, extent: &Dim) -> V {
+    pub(super) fn clamp_index(&mut self, i: V, extent: &Dim) -> V {
         let (zero, last) = (self.zero(), self.b.dim(&(extent.clone() - Dim::from(1))));
         let i = self.b.binary(BinaryOp::Max, i, zero);
         self.b.binary(BinaryOp::Min, i, last)
@@ -252,7 +252,7 @@ impl Emit<'_> {
     }
 
     /// An index as i64, checked to be in `[0, extent)`. What follows still runs when it is not.
-    fn checked_index(&mut self, raw: V, extent: &Dim) -> V {
+    pub(super) fn checked_index(&mut self, raw: V, extent: &Dim) -> V {
         let i = self.b.cast(DType::I64, raw);
         let (zero, end) = (self.zero(), self.b.dim(extent));
         let low = self.b.compare(CompareOp::Ge, i, zero);

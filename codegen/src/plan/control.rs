@@ -118,7 +118,7 @@ impl Planner<'_> {
     }
 
     /// Where a value of the function in scope is read.
-    fn read(&mut self, v: Value) -> Result<Operand> {
+    pub(super) fn read(&mut self, v: Value) -> Result<Operand> {
         Ok(match self.scope.f.def_node(v).and_then(|n| n.op.is::<Const>()) {
             Some(c) => Operand::Weights(self.weights.place((self.scope.id, v), &c.value, None)?),
             None => Operand::Buffer((self.scope.id, v)),

@@ -13,11 +13,12 @@ use kiln_ir::graph::Def;
 use kiln_ir::loops::{Kernel, Layout};
 use kiln_ir::lower::{Lower, View};
 use kiln_ir::ops::constant::Const;
+use kiln_ir::scalar::BinaryOp;
 use kiln_ir::{DType, Dim, Function, Module, Node, NodeId, ParamKind, Symbol, SymbolBounds, TensorType, Value};
 use kiln_passes::fusion::{self, Cluster, family};
 use kiln_passes::memplan;
 
-use crate::lower::{Layouts, Nest, border, lower};
+use crate::lower::{Layouts, Nest, border, lower, scatter};
 use crate::machine::{self, Lanes};
 use crate::math::Caps;
 use crate::program::{External, Place, Port, Program, Weights};
@@ -303,8 +304,12 @@ impl<'a> Planner<'a> {
             clusters.sort_by_key(|c| defined_at(f, c.output));
         }
         // A value that a function is called with lies in a buffer of its own.
-        let given: std::collections::HashSet<Value> =
+        let mut given: std::collections::HashSet<Value> =
             control.iter().flat_map(|&n| f.node(n).inputs.iter().copied()).collect();
+        // So does what a scatter reads and writes.
+        for (_, n) in f.nodes().filter(|(id, _)| matches!(family(f, *id), Lower::Scatter { .. })) {
+            given.extend(n.inputs.iter().chain(&n.outputs));
+        }
         let fetched = |v: Value| self.scope.fetched.contains_key(&v) || given.contains(&v);
         self.scope.placement = placement::place(f, &clusters, &fetched);
         self.scope.last_use = self.last_uses(&clusters, &control);
@@ -340,6 +345,11 @@ impl<'a> Planner<'a> {
         if self.scope.placement.border_only[i] {
             return self.border(c, out);
         }
+        if let [n] = c.nodes[..]
+            && let Lower::Scatter { combine } = family(self.scope.f, n)
+        {
+            return self.scatter(c, n, combine, out);
+        }
         self.call(Some(i), c, out)
     }
 
@@ -364,6 +374,23 @@ impl<'a> Planner<'a> {
         let schedule = choose::border_schedule(&nest, self.target);
         let kernel = self.kernel(&nest, &schedule)?;
         self.push_call(c, kernel, vec![out], &nest, &schedule);
+        Ok(())
+    }
+
+    /// A scatter: its operand is copied to the result, and the updates are joined into that.
+    fn scatter(&mut self, c: &Cluster, n: NodeId, combine: Option<BinaryOp>, out: Operand) -> Result<()> {
+        let f = self.scope.f;
+        self.copy(f.node(n).inputs[0], out.clone())?;
+        let name = format!("k{}", self.kernels.len());
+        let nest = scatter(f, n, combine, &Layouts::new(), &name)?;
+        let schedule = choose::scatter_schedule(&nest, self.target);
+        let kernel = self.kernel(&nest, &schedule)?;
+        let mut buffers = vec![];
+        for &v in &nest.inputs {
+            buffers.push(self.read(v)?);
+        }
+        buffers.push(out);
+        self.push_call(c, kernel, buffers, &nest, &schedule);
         Ok(())
     }
 

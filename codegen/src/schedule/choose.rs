@@ -247,6 +247,17 @@ pub fn border_schedule(nest: &Nest, target: &Target) -> Schedule {
     Schedule { lanes: lanes.collect(), ..Schedule::default() }
 }
 
+/// The schedule of a scatter: lanes along the innermost axis of a row.
+pub fn scatter_schedule(nest: &Nest, target: &Target) -> Schedule {
+    let v = target.lanes(compute_type(nest));
+    let inner = nest.loops.last().filter(|l| matches!(l.role, LoopRole::Side(..)));
+    let lanes = inner.map(|l| {
+        let wide = v * (size(&l.extent) / i64::from(v)).clamp(1, 4) as u16;
+        TileAxis { iv: l.iv, sizes: lane_sizes(nest, wide, target) }
+    });
+    Schedule { lanes: lanes.into_iter().collect(), ..Schedule::default() }
+}
+
 /// The extent of a loop, or a middling guess for a symbolic one.
 fn size(d: &Dim) -> i64 {
     d.as_const().unwrap_or(32).max(1)

@@ -42,7 +42,7 @@ fn places_of(i: &Imported) -> (bool, bool) {
         let outside = |t: &TensorType| !t.dtype.is_plain() || t.dtype.is_complex();
         match n.op.lower(&types) {
             Lower::Constant => {}
-            Lower::Host | Lower::Scatter { .. } => host = true,
+            Lower::Host => host = true,
             _ if types.iter().any(|t| outside(t)) || n.outputs.iter().any(|&v| outside(b.ty(v))) => host = true,
             _ => compiled = true,
         }
