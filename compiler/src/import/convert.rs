@@ -6,7 +6,9 @@
 //! only calls nest, to a fixed depth.
 
 mod control;
+mod formula;
 mod lists;
+mod optimizers;
 mod state;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
@@ -169,7 +171,8 @@ fn known_here(op: &str) -> bool {
         "StatefulPartitionedCall",
     ];
     let table = tables::makes_table(op) || tables::reads_table(op) || fills_table(op);
-    table || OPS.contains(&op) || control::OPS.contains(&op) || lists::OPS.contains(&op) || state::OPS.contains(&op)
+    let own = [control::OPS, lists::OPS, state::OPS].iter().any(|ops| ops.contains(&op));
+    table || own || OPS.contains(&op) || optimizers::is_update(op)
 }
 
 /// Whether an op fills a table: contents are looked up where the table is read, so running it does nothing.
@@ -345,6 +348,7 @@ impl Converter<'_> {
             op if control::OPS.contains(&op) => self.control(node, inputs, depth)?,
             op if lists::OPS.contains(&op) => self.list_op(node, inputs)?,
             op if state::OPS.contains(&op) => self.state_op(node, inputs, depth)?,
+            op if optimizers::is_update(op) => self.update(node, inputs)?,
             op => {
                 let called = matches!(op, "PartitionedCall" | "StatefulPartitionedCall").then(|| node.func("f"));
                 let function = match called {

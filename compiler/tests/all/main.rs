@@ -3,3 +3,4 @@
 mod aot;
 mod cli;
 mod golden;
+mod state;

@@ -13,7 +13,7 @@ use anyhow::{Context, Result, anyhow, bail};
 use kiln_ir::ops::constant::Dims;
 use kiln_ir::ops::control::{Case, While};
 use kiln_ir::scalar::CompareOp;
-use kiln_ir::{DType, Dim, DimTensor, Effect, ParamKind, Tensor, TensorType, Value};
+use kiln_ir::{Builder, DType, Dim, DimTensor, Effect, ParamKind, Tensor, TensorType, Value};
 
 use super::super::Function as TfFunction;
 use super::super::graph::{ARG_OP, Node};
@@ -175,6 +175,31 @@ impl Converter<'_> {
         let result = f(self);
         std::mem::swap(&mut self.frame, &mut sub.frame);
         result
+    }
+
+    /// A `while` over values that keep their types: as long as `cond` gives true on them, they become what `body` gives.
+    pub(super) fn while_values(
+        &mut self,
+        name: &str,
+        carried: &[Value],
+        cond: impl FnOnce(&mut Builder, &[Value]) -> Result<Value>,
+        body: impl FnOnce(&mut Builder, &[Value]) -> Result<Vec<Value>>,
+    ) -> Result<Vec<Value>> {
+        let types: Vec<TensorType> = carried.iter().map(|&v| self.frame.b.ty(v).clone()).collect();
+        let function = |part: &str, b: &Builder| {
+            let mut inner = Frame::new(b.sibling(&format!("{name}.{part}")));
+            inner.b.loc = b.loc.clone();
+            let params = types.iter().enumerate();
+            let params = params.map(|(i, ty)| inner.b.param(&format!("a{i}"), ParamKind::Input, ty.clone())).collect();
+            (Sub { frame: inner, items: vec![] }, params)
+        };
+        let (mut test, params): (Sub, Vec<Value>) = function("cond", &self.frame.b);
+        let goes_on = cond(&mut test.frame.b, &params)?;
+        let (mut step, params): (Sub, Vec<Value>) = function("body", &self.frame.b);
+        let results = body(&mut step.frame.b, &params)?;
+        let effect = test.effect() || step.effect();
+        let (cond, body) = (self.finish(test, &[goes_on]), self.finish(step, &results));
+        self.frame.b.push_all(While { cond, body, results: types, effect }, carried)
     }
 
     /// Puts a function into the module; returns its index.
