@@ -255,6 +255,243 @@ def optimizers(g):
     g.program("twice", twice, 1e-6)
 
 
+@group
+def variables(g):
+    """Updates of parts of variables, counters, references."""
+    rows, at = some(3, 2), np.array([2, 0, 2], "int32")
+    for how in ("Update", "Add", "Sub", "Mul", "Div", "Max", "Min"):
+        for prefix in ("ResourceScatter", "Scatter"):
+            op = prefix + how
+            g.op(op, op, [("var", some(4, 2)), ("data", at), ("data", rows)], 1e-6)
+            g.op(f"{op}_scalar", op, [("var", some(4, 2)), ("data", np.array([[2], [0]], "int64")), ("data", np.float32(0.5))], 1e-6)
+            if prefix == "ResourceScatter":
+                g.op(f"{op}_int", op, [("var", np.array([7, -9, 4], "int32")), ("data", at), ("data", np.array([2, 3, -2], "int32"))])
+                g.op(f"{op}_none", op, [("var", some(4, 2)), ("data", np.zeros(0, "int32")), ("data", some(0, 2))])
+                g.op(f"{op}_outside", op, [("var", some(2, 2)), ("data", at), ("data", rows)], error="indices")
+    for how in ("Update", "Add", "Sub", "Max", "Min"):
+        for prefix in ("ResourceScatterNd", "ScatterNd"):
+            op = prefix + how
+            g.op(op, op, [("var", some(3, 2, 2)), ("data", np.array([[2, 0], [0, 1], [2, 0]], "int32")), ("data", some(3, 2))], 1e-6)
+        g.op(f"{op}_elements", op, [("var", np.array([[1, 2], [3, 4]], "int64")), ("data", np.array([[1, 1], [0, 1]], "int64")), ("data", np.array([9, -9], "int64"))])
+    g.op("nonaliasing_add", "ScatterNdNonAliasingAdd", [("data", some(4)), ("data", np.array([[3], [3]], "int32")), ("data", some(2))], 1e-6)
+    g.op("gather_nd", "ResourceGatherNd", [("var", some(3, 2)), ("data", np.array([[2, 1], [0, 0]], "int32"))], dtype=tf.float32)
+    spec = lambda begin, end, strides: [("const", np.array(v, "int32")) for v in (begin, end, strides)]
+    for op, kind in (("ResourceStridedSliceAssign", "var"), ("StridedSliceAssign", "var"), ("TensorStridedSliceUpdate", "data")):
+        g.op(f"{op}_dense", op, [(kind, some(4, 3)), *spec([1, 0], [3, 2], [1, 1]), ("data", some(2, 2))])
+        g.op(f"{op}_masks", op, [(kind, some(4, 3)), *spec([1, 0, 2], [3, 2, 3], [1, 1, 1]), ("data", some(4, 1, 1))], ellipsis_mask=1, new_axis_mask=2, shrink_axis_mask=0)
+        g.op(f"{op}_strides", op, [(kind, some(5, 3)), *spec([4, 0], [0, 3], [-2, 2]), ("data", some(2, 2))], begin_mask=1)
+        g.op(f"{op}_shrink", op, [(kind, some(4, 3)), *spec([-1, 0], [0, 2], [1, 1]), ("data", some(2))], shrink_axis_mask=1)
+        g.op(f"{op}_broadcast", op, [(kind, some(4, 3)), *spec([1, 0], [3, 2], [1, 1]), ("data", np.float32(7))])
+        g.op(f"{op}_empty", op, [(kind, some(4, 3)), *spec([3, 0], [1, 2], [1, 1]), ("data", some(0, 2))])
+        g.op(f"{op}_index", op, [(kind, some(4, 3)), ("data", np.array([2], "int32")), ("data", np.array([3], "int32")), ("const", np.array([1], "int32")), ("data", some(3))], shrink_axis_mask=1)
+    for t in ("int32", "int64"):
+        g.op(f"count_{t}", "ResourceCountUpTo", [("var", np.array(3, t))], limit=5, T=tf.as_dtype(t))
+        g.op(f"count_ref_{t}", "CountUpTo", [("var", np.array(3, t))], limit=5)
+        g.op(f"count_end_{t}", "ResourceCountUpTo", [("var", np.array(5, t))], limit=5, T=tf.as_dtype(t), error="Reached limit")
+
+    def initialized(case):
+        var = raw.VarHandleOp(dtype=tf.float32, shape=[], shared_name=case.scope, name="v")
+        value = case.data(np.float32(2))
+        before = raw.VarIsInitializedOp(resource=var)
+        with tf.control_dependencies([before]):
+            assigned = raw.AssignVariableOp(resource=var, value=value)
+        with tf.control_dependencies([assigned]):
+            return [before, raw.VarIsInitializedOp(resource=var), raw.ReadVariableOp(resource=var, dtype=tf.float32)]
+    g.program("initialized", initialized)
+
+    def initialize_if_needed(case):
+        ref = raw.VariableV2(dtype=tf.float32, shape=[], shared_name=case.scope, name="v")
+        has_value = raw.IsVariableInitialized(ref=ref)
+        x = case.data(np.float32(2))
+        value = v1.cond(has_value, lambda: x, lambda: x + 1.0)
+        with tf.control_dependencies([value]):
+            assigned = raw.Assign(ref=ref, value=value)
+        return [has_value, raw.Identity(input=assigned)]
+    g.program("initialize_if_needed", initialize_if_needed)
+
+    def temporary(case):
+        ref = raw.TemporaryVariable(shape=[2], dtype=tf.float32, var_name=case.scope)
+        first = raw.Assign(ref=ref, value=case.data(some(2)))
+        second = raw.AssignAdd(ref=first, value=case.data(some(2)))
+        return [raw.DestroyTemporaryVariable(ref=second, var_name=case.scope) * 2.0]
+    g.program("temporary", temporary, 1e-6)
+
+    def references(case):
+        (a, x), (b, y) = case.ref(some(2)), case.ref(some(2, start=0.5))
+        with tf.control_dependencies([x, y]):
+            chosen = raw.RefSelect(index=case.const(1, "int32"), inputs=[a, b])
+            added = raw.AssignAdd(ref=raw.RefIdentity(input=chosen), value=case.data(some(2)))
+            read = raw.RefSelect(index=case.data(0, "int32"), inputs=[a, b])
+        with tf.control_dependencies([added]):
+            return [raw.Identity(input=b), raw.Identity(input=read)]
+    g.program("references", references, 1e-6)
+
+    def switched(case, p):
+        """A reference through RefSwitch."""
+        ref, assigned = case.ref(some(2))
+        with tf.control_dependencies([assigned]):
+            no, yes = raw.RefSwitch(data=ref, pred=case.data(p))
+        merged, index = raw.Merge(inputs=[raw.Identity(input=no) * 2.0, raw.Identity(input=yes) + 1.0])
+        return [merged, index]
+    for p in (True, False):
+        g.program(f"switched_{p}", lambda case, p=p: switched(case, p), 1e-6)
+
+    def counted(case):
+        """A variable that a loop's body changes."""
+        var, assigned = case.variable(np.zeros(4, "float32"))
+        x, n = case.data(some(2)), case.data(3, "int32")
+
+        def body(i):
+            with tf.control_dependencies([raw.ResourceScatterAdd(resource=var, indices=tf.stack([i, 0]), updates=x)]):
+                return i + 1
+        with tf.control_dependencies([assigned]):
+            i = tf.identity(0)
+        last = v1.while_loop(lambda i: i < n, body, [i])
+        with tf.control_dependencies([last]):
+            return [raw.ReadVariableOp(resource=var, dtype=tf.float32), last]
+    g.program("counted", counted, 1e-6)
+
+
+@group
+def stacks(g):
+    """Stacks with and without bounds, outside of loops and inside."""
+    def make(case, bound, dtype=tf.float32):
+        return raw.StackV2(max_size=case.const(bound, "int32"), elem_type=dtype)
+
+    def straight(case, bound):
+        stack = make(case, bound)
+        a = raw.StackPushV2(handle=stack, elem=case.data(some(2)))
+        with tf.control_dependencies([a]):
+            b = raw.StackPushV2(handle=stack, elem=a * 2.0, swap_memory=True)
+        with tf.control_dependencies([b]):
+            x = raw.StackPopV2(handle=stack, elem_type=tf.float32)
+        with tf.control_dependencies([x]):
+            y = raw.StackPopV2(handle=stack, elem_type=tf.float32)
+        with tf.control_dependencies([y]):
+            closed = raw.StackCloseV2(handle=stack)
+        with tf.control_dependencies([closed]):
+            return [tf.identity(x), tf.identity(y), tf.identity(b)]
+
+    def reference(case):
+        stack = raw.Stack(elem_type=tf.int32)
+        a = raw.StackPush(handle=stack, elem=case.data(5, "int32"))
+        with tf.control_dependencies([a]):
+            x = raw.StackPop(handle=stack, elem_type=tf.int32)
+        with tf.control_dependencies([x]):
+            closed = raw.StackClose(handle=stack)
+        with tf.control_dependencies([closed]):
+            return [tf.identity(x)]
+
+    def looped(case, bound, n):
+        """One loop pushes, another one pops."""
+        stack, x, n = make(case, bound), case.data(some(2)), case.data(n, "int32")
+
+        def push(i):
+            with tf.control_dependencies([raw.StackPushV2(handle=stack, elem=x * tf.cast(i, tf.float32))]):
+                return i + 1
+        pushed = v1.while_loop(lambda i: i < n, push, [0])
+
+        def pop(i, sum):
+            return i - 1, sum * 0.5 + tf.ensure_shape(raw.StackPopV2(handle=stack, elem_type=tf.float32), [2])
+        return [pushed, *v1.while_loop(lambda i, s: i > 0, pop, [pushed, tf.zeros_like(x)])]
+
+    def branched(case, p):
+        stack, x = make(case, 4), case.data(some(2))
+        first = raw.StackPushV2(handle=stack, elem=x)
+
+        def more():
+            return raw.StackPushV2(handle=stack, elem=x + 1.0)
+        with tf.control_dependencies([first]):
+            x = tf.identity(x)
+            done = v1.cond(case.data(p), more, lambda: x)
+        with tf.control_dependencies([done]):
+            return [raw.StackPopV2(handle=stack, elem_type=tf.float32)]
+
+    def overflow(case, bound):
+        stack = make(case, bound)
+        a = raw.StackPushV2(handle=stack, elem=case.data(some(2)))
+        with tf.control_dependencies([a]):
+            b = raw.StackPushV2(handle=stack, elem=a)
+        with tf.control_dependencies([b]):
+            return [raw.StackPopV2(handle=stack, elem_type=tf.float32)]
+
+    def underflow(case, bound):
+        stack = make(case, bound)
+        a = raw.StackPushV2(handle=stack, elem=case.data(some(2)))
+        with tf.control_dependencies([a]):
+            b = raw.StackPopV2(handle=stack, elem_type=tf.float32)
+        with tf.control_dependencies([b]):
+            return [raw.StackPopV2(handle=stack, elem_type=tf.float32)]
+
+    for bound in (2, -1, 10**6):
+        g.program(f"straight_{bound}", lambda case, bound=bound: straight(case, bound), 1e-6)
+    g.program("reference", reference)
+    for bound in (8, -1):
+        for n in (0, 1, 5):
+            g.program(f"looped_{bound}_{n}", lambda case, bound=bound, n=n: looped(case, bound, n), 1e-6)
+        g.program(f"underflow_{bound}", lambda case, bound=bound: underflow(case, bound), error="is empty")
+    for p in (True, False):
+        g.program(f"branched_{p}", lambda case, p=p: branched(case, p), 1e-6)
+    for bound in (0, 1):
+        g.program(f"overflow_{bound}", lambda case, bound=bound: overflow(case, bound), error="overflowed")
+    g.program("loop_overflow", lambda case: looped(case, 2, 5), error="overflowed")
+
+    def gradient(case, n, iterations):
+        """The gradient of a loop, which keeps what it needs on stacks."""
+        x, n = case.data(some(2)), case.data(n, "int32")
+        y = v1.while_loop(lambda i, y: i < n, lambda i, y: [i + 1, tf.tanh(y * y * x)], [0, x], maximum_iterations=iterations)[1]
+        return [y, v1.gradients(y, x)[0]]
+    for n in (0, 1, 4):
+        g.program(f"gradient_{n}", lambda case, n=n: gradient(case, n, None), 1e-5)
+    g.program("gradient_bounded", lambda case: gradient(case, 3, 5), 1e-5)
+
+
+@group
+def generators(g):
+    """Generators whose state is a variable."""
+    state = np.array([-2, 5, 0x123456789abcdef], "int64")  # The counter's low half is about to overflow.
+    shape = lambda *s: ("const", np.array(s, "int64"))
+    alg = ("const", np.array(1, "int64"))
+    for t in ("float16", "bfloat16", "float32", "float64"):
+        for op in ("StatefulUniform", "StatefulStandardNormalV2", "StatefulTruncatedNormal"):
+            tol = 0.0 if op == "StatefulUniform" else {"float16": 1e-3, "bfloat16": 8e-3, "float32": 3e-7, "float64": 1e-15}[t]
+            g.op(f"{op}_{t}", op, [("var", state), alg, shape(3, 3)], tol, dtype=tf.as_dtype(t))
+    for t in ("int32", "int64", "uint32", "uint64"):
+        g.op(f"full_{t}", "StatefulUniformFullInt", [("var", state), alg, shape(5)], dtype=tf.as_dtype(t))
+        if t.startswith("int"):
+            g.op(f"int_{t}", "StatefulUniformInt", [("var", state), alg, shape(2, 3), ("data", np.array(3, t)), ("data", np.array(1000, t))])
+    g.op("binomial", "StatefulRandomBinomial", [("var", state), alg, shape(7, 3), ("data", np.array([10.0, 200.0, 30.0])), ("data", np.array(0.5))], dtype=tf.int64)
+    g.op("empty", "StatefulUniform", [("var", state), alg, shape(0, 3)], dtype=tf.float32)
+    g.op("long_state", "StatefulUniform", [("var", np.array([*state, 9, 9], "int64")), alg, shape(3)], dtype=tf.float32)
+    g.op("skip", "RngSkip", [("var", state), alg, ("data", np.array(7, "int64"))])
+    g.op("read_and_skip", "RngReadAndSkip", [("var", state), ("const", np.array(1, "int32")), ("data", np.array(2**40, "uint64"))])
+    g.op("read_and_skip_auto", "RngReadAndSkip", [("var", state), ("const", np.array(3, "int32")), ("data", np.array(9, "uint64"))])
+    g.op("threefry", "StatefulUniform", [("var", state), ("const", np.array(2, "int64")), shape(3)], dtype=tf.float32, error="lgorithm")
+    g.op("short_state", "StatefulUniform", [("var", state[:2]), alg, shape(3)], dtype=tf.float32, error="state")
+    g.op("empty_range", "StatefulUniformInt", [("var", state), alg, shape(3), ("data", np.array(3, "int32")), ("data", np.array(3, "int32"))], error="minval < maxval")
+
+    def twice(case):
+        var, assigned = case.variable(state)
+        draw = lambda: raw.StatefulUniform(resource=var, algorithm=case.const(1, "int64"), shape=case.const([3], "int64"), dtype=tf.float32)
+        with tf.control_dependencies([assigned]):
+            first = draw()
+        with tf.control_dependencies([first]):
+            return [first, draw()]
+    g.program("twice", twice)
+
+    def looped(case):
+        """A generator in a loop's body."""
+        var, assigned = case.variable(state)
+        with tf.control_dependencies([assigned]):
+            start = tf.identity(0)
+
+        def body(i, sum):
+            sample = raw.StatefulUniform(resource=var, algorithm=np.int64(1), shape=np.array([2], "int64"), dtype=tf.float32)
+            return i + 1, sum * 0.5 + tf.ensure_shape(sample, [2])
+        return [v1.while_loop(lambda i, s: i < 4, body, [start, tf.zeros([2])])[1]]
+    g.program("looped", looped, 1e-6)
+
+
 def main():
     for name in sys.argv[1:] or GROUPS:
         g = Group()

@@ -116,4 +116,4 @@ macro_rules! groups {
         }
     )* };
 }
-groups!(optimizers);
+groups!(optimizers variables stacks generators);

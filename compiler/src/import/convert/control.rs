@@ -233,6 +233,18 @@ impl Converter<'_> {
         }
     }
 
+    /// Refuses stacks that a function gives elements of a shape that has no meaning outside of it.
+    fn check_stacks(&self, sub: &Sub) -> Result<()> {
+        for key in sub.escaping() {
+            if let Some(ty) = self.stacks.get(&key)
+                && ty.shape.iter().any(|d| sub.is_local(d))
+            {
+                bail!("{key}: the shape of its elements, {ty}, depends on the iteration or branch");
+            }
+        }
+        Ok(())
+    }
+
     fn case(&mut self, names: &[String], selector: Value, inputs: Vec<Item>, depth: usize) -> Result<Vec<Item>> {
         if names.is_empty() {
             bail!("it has no branches");
@@ -260,6 +272,7 @@ impl Converter<'_> {
             }
             let escaping: Vec<String> = subs.iter().flat_map(Sub::escaping).collect();
             if !escaping.is_empty() {
+                subs.iter().try_for_each(|s| self.check_stacks(s))?;
                 keys.extend(escaping);
                 self.funcs.truncate(mark);
                 continue;
@@ -372,6 +385,7 @@ impl Converter<'_> {
             for _ in 0..MAX_ROUNDS {
                 let sub = self.build(body, &entries, &threaded, depth)?;
                 if !sub.escaping().is_empty() {
+                    self.check_stacks(&sub)?;
                     keys.extend(sub.escaping());
                     self.funcs.truncate(mark);
                     continue 'threading;
@@ -487,6 +501,7 @@ fn same_handle(items: &[Item]) -> Option<Item> {
         (Item::Variable(a), Item::Variable(b)) => a == b,
         (Item::Array(a), Item::Array(b)) => a == b,
         (Item::Table(a), Item::Table(b)) => a == b,
+        (Item::Stack(a), Item::Stack(b)) => a == b,
         (Item::List(a), Item::List(b)) => match (&a.data, &b.data) {
             (ListData::Reserved(n, _), ListData::Reserved(m, _)) => n == m,
             _ => false,

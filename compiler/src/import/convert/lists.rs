@@ -343,7 +343,7 @@ impl Converter<'_> {
     }
 
     /// The start of a box that is one element of a buffer.
-    fn start(&mut self, at: Value, rank: usize) -> Result<Value> {
+    pub(super) fn start(&mut self, at: Value, rank: usize) -> Result<Value> {
         let b = &mut self.frame.b;
         let at = b.cast(DType::I64, at)?;
         let at = b.reshape(at, &[Dim::from(1)])?;
