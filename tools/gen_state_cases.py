@@ -238,6 +238,10 @@ def optimizers(g):
          ("data", some(3, 2)), ("const", np.array([1, 3, 1], "int32")), ("data", np.float32(0.8))], 1e-6)
     g.op("outside", "ResourceSparseApplyAdagrad", [("var", some(4, 2)), ("var", some(4, 2)), ("data", np.float32(0.1)),
          ("data", some(2, 2)), ("data", np.array([1, 4], "int32"))], error="out of range")
+    g.op("stretched", "ResourceApplyMomentum", [("var", some(4, 2)), ("var", some(4, 2)), ("data", np.float32(0.1)),
+         ("data", some(1, 2)), ("data", np.float32(0.8))], error="same shape")
+    g.op("fewer_rows", "ResourceSparseApplyAdagrad", [("var", some(4, 2)), ("var", some(4, 2)), ("data", np.float32(0.1)),
+         ("data", some(1, 2)), ("data", np.array([1, 3], "int32"))], error="same size")
     g.op("other_shape", "ResourceApplyMomentum", [("var", some(4, 2)), ("var", some(4, 2)), ("data", np.float32(0.1)),
          ("data", some(2)), ("data", np.float32(0.8))], error="same shape")
 
@@ -460,7 +464,7 @@ def generators(g):
         g.op(f"full_{t}", "StatefulUniformFullInt", [("var", state), alg, shape(5)], dtype=tf.as_dtype(t))
         if t.startswith("int"):
             g.op(f"int_{t}", "StatefulUniformInt", [("var", state), alg, shape(2, 3), ("data", np.array(3, t)), ("data", np.array(1000, t))])
-    g.op("binomial", "StatefulRandomBinomial", [("var", state), alg, shape(7, 3), ("data", np.array([10.0, 200.0, 30.0])), ("data", np.array(0.5))], dtype=tf.int64)
+    g.op("binomial", "StatefulRandomBinomial", [("var", state), alg, ("const", np.array([7, 3], "int32")), ("data", np.array([10.0, 200.0, 30.0])), ("data", np.array(0.5))], dtype=tf.int64)
     g.op("empty", "StatefulUniform", [("var", state), alg, shape(0, 3)], dtype=tf.float32)
     g.op("long_state", "StatefulUniform", [("var", np.array([*state, 9, 9], "int64")), alg, shape(3)], dtype=tf.float32)
     g.op("skip", "RngSkip", [("var", state), alg, ("data", np.array(7, "int64"))])

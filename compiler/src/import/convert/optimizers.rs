@@ -300,22 +300,29 @@ impl Converter<'_> {
         Ok(x.keys.into_iter().take(1).map(Item::Variable).collect())
     }
 
-    /// Refuses shapes that TensorFlow refuses.
+    /// Refuses shapes that TensorFlow refuses: what is broadcast there is broadcast by mistake.
     fn check(&self, x: &Operands, sparse: bool) -> Result<()> {
-        let rank = |i: usize| self.frame.b.ty(x.values[i]).rank();
+        let shape = |i: usize| self.frame.b.ty(x.values[i]).shape.clone();
+        let var = shape(0);
+        if sparse && var.is_empty() {
+            bail!("a sparse update of a scalar variable");
+        }
+        // One update for each index.
+        let updates =
+            if sparse { vec![shape(x.at("indices")?).first().cloned().unwrap_or(Dim::from(1))] } else { vec![] };
         for (i, name) in x.names.iter().enumerate() {
             let want = match &**name {
-                _ if i < x.keys.len() => rank(0),
-                "grad" | "delta" => rank(0),
-                "indices" => 1,
-                _ => 0,
+                _ if i < x.keys.len() => var.clone(),
+                "grad" if sparse => updates.iter().chain(&var[1..]).cloned().collect(),
+                "grad" | "delta" => var.clone(),
+                "indices" => updates.clone(),
+                _ => vec![],
             };
-            if rank(i) != want {
-                bail!("operand `{name}` is {}, not of rank {want}", self.frame.b.ty(x.values[i]));
+            let have = shape(i);
+            let unlike = |(a, b): (&Dim, &Dim)| matches!((a.as_const(), b.as_const()), (Some(a), Some(b)) if a != b);
+            if have.len() != want.len() || have.iter().zip(&want).any(unlike) {
+                bail!("operand `{name}` has shape {have:?}, not {want:?}");
             }
-        }
-        if sparse && rank(0) == 0 {
-            bail!("a sparse update of a scalar variable");
         }
         Ok(())
     }
