@@ -129,7 +129,7 @@ class Group:
         graph_def = self.graph.as_graph_def()
         for node in graph_def.node:
             defaults = {a.name: a.default_value for a in op_def_registry.get(node.op).attr if a.HasField("default_value")}
-            for key in [k for k, v in node.attr.items() if k in defaults and v == defaults[k]]:
+            for key in [k for k, v in node.attr.items() if k.startswith("_") or k in defaults and v == defaults[k]]:
                 del node.attr[key]
         graph_def.versions.Clear()
         graph_def.versions.producer = tf.version.GRAPH_DEF_VERSION
@@ -244,6 +244,13 @@ def optimizers(g):
          ("data", some(1, 2)), ("data", np.array([1, 3], "int32"))], error="same size")
     g.op("other_shape", "ResourceApplyMomentum", [("var", some(4, 2)), ("var", some(4, 2)), ("data", np.float32(0.1)),
          ("data", some(2)), ("data", np.float32(0.8))], error="same shape")
+
+    def ref_operand(case):
+        """The step size is a reference variable too."""
+        (var, a), (alpha, b) = case.ref(some(3)), case.ref(np.float32(0.25))
+        with tf.control_dependencies([a, b]):
+            return [raw.Identity(input=raw.ApplyGradientDescent(var=var, alpha=alpha, delta=case.data(some(3))))]
+    g.program("ref_operand", ref_operand, 1e-6)
 
     def twice(case):
         """Two steps on one variable, in the order of control edges."""
@@ -492,8 +499,37 @@ def generators(g):
         def body(i, sum):
             sample = raw.StatefulUniform(resource=var, algorithm=np.int64(1), shape=np.array([2], "int64"), dtype=tf.float32)
             return i + 1, sum * 0.5 + tf.ensure_shape(sample, [2])
-        return [v1.while_loop(lambda i, s: i < 4, body, [start, tf.zeros([2])])[1]]
+        return [v1.while_loop(lambda i, s: i < 4, body, [start, tf.zeros([2])], parallel_iterations=1)[1]]
     g.program("looped", looped, 1e-6)
+
+
+@group
+def arrays(g):
+    """Gradients through TensorArrays, outside of loops and inside."""
+    def straight(case):
+        x = case.data(some(3, 2))
+        a = tf.TensorArray(tf.float32, 3).unstack(x)
+        y = a.read(0) * a.read(1) + a.read(2)
+        b = tf.TensorArray(tf.float32, 2, element_shape=[2]).write(0, y).write(1, tf.sin(y))
+        return [v1.gradients(b.stack(), [x])[0]]
+
+    def gathered(case):
+        """Some elements of the array are not read."""
+        x = case.data(some(4, 2))
+        a = tf.TensorArray(tf.float32, 4).unstack(x)
+        return [v1.gradients(tf.exp(a.gather([2, 0])), [x])[0]]
+
+    def mapped(case):
+        x, w = case.data(some(3, 2)), case.data(some(2))
+        y = v1.map_fn(lambda e: tf.tanh(e * w), x)
+        return [y, *v1.gradients(y, [x, w])]
+
+    def scanned(case):
+        x, w = case.data(some(4, 2)), case.data(some(2))
+        y = v1.scan(lambda a, e: tf.tanh(a * w + e), x)
+        return [y, *v1.gradients(y, [x, w])]
+    for f in (straight, gathered, mapped, scanned):
+        g.program(f.__name__, f, 1e-5)
 
 
 def main():

@@ -332,6 +332,9 @@ impl Converter<'_> {
                 vec![first()?]
             }
             "IdentityN" if inputs.iter().any(|i| !matches!(i, Item::Value(_))) => inputs,
+            "Add" | "AddV2" | "AddN" if inputs.iter().any(|i| matches!(i, Item::List(_))) => {
+                vec![self.sum_of_lists(inputs)?]
+            }
             "VariableShape" => {
                 let v = self.tensor(first()?)?;
                 self.rule(node, "Shape", &[v])?

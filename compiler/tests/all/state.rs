@@ -116,4 +116,4 @@ macro_rules! groups {
         }
     )* };
 }
-groups!(optimizers variables stacks generators);
+groups!(optimizers variables stacks generators arrays);

@@ -423,6 +423,16 @@ impl Converter<'_> {
                     changed = true;
                     None
                 }
+                // A sum of arrays that starts with a scalar zero.
+                (Entry::Param(scalar), Item::List(List { data: ListData::Buffer(v), .. })) if scalar.rank() == 0 => {
+                    let ty = sub.ty(*v).clone();
+                    if ty.shape.iter().any(|d| sub.is_local(d)) {
+                        bail!("list {i} of the loop has a shape that depends on the iteration: {ty}");
+                    }
+                    *e = Entry::List(ty);
+                    changed = true;
+                    None
+                }
                 _ => bail!("value {i} of the loop is of another kind behind its body: {item:?}"),
             };
             let Some((ty, given)) = settled else { continue };
@@ -475,6 +485,7 @@ impl Converter<'_> {
                 Item::List(l @ List { data: ListData::Reserved(..), .. }) => {
                     self.contents_of(l.clone(), &ty.shape[1..])?
                 }
+                Item::Value(_) if matches!(e, Entry::List(_)) => self.zeros(ty)?,
                 item => self.value_of(item.clone())?,
             });
             results.push(match &body.items[i] {

@@ -17,7 +17,9 @@ use kiln_ir::ops::reduce::Reduce;
 use kiln_ir::scalar::{BinaryOp, CompareOp, ReduceOp};
 use kiln_ir::{Builder, DType, Dim, Tensor, Value};
 
+use super::super::dtype::TfDType;
 use super::super::graph::Node;
+use super::super::op_defs::{ArgType, ArgTypes};
 use super::formula::{Formula, Term};
 use super::{Converter, Item};
 
@@ -279,10 +281,12 @@ impl Converter<'_> {
         }
         let mut x = Operands { names, keys: vec![], values: vec![] };
         for (i, item) in inputs.into_iter().enumerate() {
-            let is_variable = interface.inputs[i].is_ref || x.names[i] == "var" || matches!(item, Item::Variable(_));
+            // Variables come first; one that stands for another operand is read.
+            let arg = &interface.inputs[i];
+            let updated = arg.is_ref || arg.types == ArgTypes::One(ArgType::Fixed(TfDType::Resource));
             match &item {
-                Item::Variable(key) if x.keys.len() == i => x.keys.push(key.clone()),
-                Item::Value(_) if is_variable => bail!("operand `{}` is not a variable", x.names[i]),
+                Item::Variable(key) if updated => x.keys.push(key.clone()),
+                _ if updated => bail!("operand `{}` is not a variable", x.names[i]),
                 _ => {}
             }
             x.values.push(self.tensor(item)?);

@@ -53,9 +53,11 @@ impl Converter<'_> {
             "Stack" | "StackV2" => vec![Item::Stack(self.new_stack(node, inputs.first().cloned(), depth)?)],
             "StackPush" | "StackPushV2" => {
                 let (stack, item) = (handle()?, inputs.get(1).cloned().context("it has no element to push")?);
-                let v = self.tensor(item)?;
+                // An array's flow is pushed for its order only: whoever pops it waits for it, and reads no contents.
+                let flow = matches!(item, Item::List(_)) && stack.dtype == DType::F32;
+                let v = if flow { self.frame.b.scalar(DType::F32, 0.0)? } else { self.tensor(item.clone())? };
                 self.push_element(&stack, v)?;
-                vec![Item::Value(v)]
+                vec![if flow { item } else { Item::Value(v) }]
             }
             "StackPop" | "StackPopV2" => vec![Item::Value(self.pop_element(&handle()?)?)],
             _ => vec![],
