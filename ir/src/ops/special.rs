@@ -76,7 +76,7 @@ fn function(name: &str) -> Option<Function> {
 
 /// d P(a, x) / da.
 fn igamma_grad_a(a: f64, x: f64) -> f64 {
-    if x == 0.0 && a > 0.0 || a > 0.0 && x == f64::INFINITY {
+    if a > 0.0 && (x == 0.0 || x == f64::INFINITY) {
         return 0.0;
     }
     match gamma_series(a, x) {
