@@ -221,9 +221,10 @@ fn has_effect(node: &Node) -> bool {
     let shown = matches!(&*node.op, "ReadVariableOp" | "ResourceGather" | "ResourceGatherNd" | "VariableShape")
         || makes_state(&node.op)
         || ["TensorArray", "Random", "TruncatedNormal", "Multinomial"].iter().any(|p| node.op.starts_with(p));
-    // Ops on references of TensorFlow 1 count as stateless there, whatever they do to what is referred to.
-    let forwards = node.op.starts_with("Ref") || &*node.op == "IsVariableInitialized" || &*node.op == "Identity";
-    let referred = node.interface.as_ref().is_some_and(|i| i.inputs.iter().any(|a| a.is_ref)) && !forwards;
+    // Ops on references of TensorFlow 1 count as stateless there, whatever they do to what is referred to. These do nothing.
+    let looks = ["Ref", "LookupTableFind", "LookupTableSize", "LookupTableExport", "IsVariableInitialized", "Identity"];
+    let looks = looks.iter().any(|p| node.op.starts_with(p));
+    let referred = node.interface.as_ref().is_some_and(|i| i.inputs.iter().any(|a| a.is_ref)) && !looks;
     !shown && (is_stateful(node) || referred)
 }
 
