@@ -143,6 +143,23 @@ impl TfCx<'_> {
         }
     }
 
+    /// A list of floats.
+    ///
+    /// # Errors
+    /// If the attribute is missing or of another kind.
+    pub fn floats(&self, name: &str) -> Result<Vec<f32>> {
+        match self.attr(name)? {
+            TfAttr::List(l) => l
+                .iter()
+                .map(|a| match a {
+                    TfAttr::Float(x) => Ok(*x),
+                    _ => bail!("attribute `{name}` is not a list of floats"),
+                })
+                .collect(),
+            _ => bail!("attribute `{name}` is not a list"),
+        }
+    }
+
     /// The operand with an index.
     ///
     /// # Errors

@@ -42,3 +42,51 @@ case("poisson_f32", "RandomPoissonV2", [c([5]), d([4.0], "float32")], seed=5, se
 case("stateless_gamma_v2", "StatelessRandomGammaV2", [c([4, 3]), seed, d([0.5, 1.0, 3.5], "float64")], grad=False, tol=1e-13)
 case("stateless_gamma_v3", "StatelessRandomGammaV3", [c([4, 3]), key, counter, alg, d([0.5, 1.0, 3.5], "float64")], grad=False, tol=1e-13)
 case("stateless_poisson", "StatelessRandomPoisson", [c([4, 3]), seed, d([0.5, 1.0, 13.5], "float64")], dtype=tf.int32, grad=False)
+case("stateless_shuffle", "StatelessShuffle", [x(9, 2), key, counter, alg], [(0, 0)], grad=False)
+case("stateless_shuffle_one", "StatelessShuffle", [x(1), key, counter, alg], grad=False)
+case("gamma_gradient", "StatelessRandomGammaV3", [c([4, 3]), key, counter, alg, d([0.5, 1.0, 3.5], "float64")], tol=1e-9)
+# Truncated normals by each of the three samplers, one-sided and two-sided, for one and for many parameters.
+inf = float("inf")
+# A stateful op of the same attributes is the same op to TensorFlow, and goes on where it was.
+fresh = iter(range(100, 999)).__next__
+BOUNDS = {"wide": (0, 1, -2, 2), "left": (0, 1, -inf, -0.5), "right": (1, 2, 4, inf), "narrow": (0, 1, 0.5, 0.75), "tail": (0, 1, 5, 9), "below": (3, 0.5, -1, 1)}
+for t in ("float32", "float64", "float16"):
+    tol = {"float32": 1e-6, "float64": 1e-13, "float16": 4e-3}[t]
+    for name, p in BOUNDS.items():
+        if t != "float16" or name in ("wide", "narrow"):
+            case(f"bounded_normal_{name}_{t}", "ParameterizedTruncatedNormal", [c([2, 5])] + [d(v, t) for v in p], seed=3, seed2=fresh(), grad=False, tol=tol)
+columns = [d([v[i] for v in BOUNDS.values()], "float32") for i in range(4)]
+case("bounded_normal_batches", "ParameterizedTruncatedNormal", [c([6, 3])] + columns, seed=3, seed2=fresh(), grad=False, tol=1e-6)
+case("bounded_normal_mixed", "ParameterizedTruncatedNormal", [c([3, 2]), d([0.0, 1.0, 2.0], "float32"), d([1.0], "float32"), d(-3.0, "float32"), d(5.0, "float32")], seed=3, seed2=fresh(), grad=False, tol=1e-6)
+case("bounded_normal_many", "ParameterizedTruncatedNormal", [c([5, 50])] + [d(v, "float32") for v in BOUNDS["wide"]], seed=3, seed2=fresh(), grad=False, tol=1e-6)
+case("bounded_normal_bad", "ParameterizedTruncatedNormal", [c([2])] + [d(v, "float32") for v in (0, 1, 2, 1)], seed=3, seed2=fresh(), error="Invalid parameters")
+case("stateless_bounded_normal", "StatelessParameterizedTruncatedNormal", [c([4, 6]), seed] + columns, grad=False, tol=1e-6)
+case("stateless_bounded_normal_scalar", "StatelessParameterizedTruncatedNormal", [c([7]), seed] + [d(v, "float64") for v in BOUNDS["tail"]], grad=False, tol=1e-13)
+case("stateless_bounded_normal_broadcast", "StatelessParameterizedTruncatedNormal", [c([2, 2, 3]), d([1, 2], "int32"), d([[0.0], [1.0]], "float32"), d([1.0, 2.0, 3.0], "float32"), d(-4.0, "float32"), d(5.0, "float32")], grad=False, tol=1e-6)
+true = d([[1, 3], [0, 7], [9, 2]], "int64")
+for unique in (True, False):
+    kw = dict(num_true=2, num_sampled=6, unique=unique, seed=5, seed2=9)
+    for r in (10, 16, 1000):
+        case(f"uniform_candidates_{unique}_{r}", "UniformCandidateSampler", [true], range_max=r, tol=1e-6, **kw)
+        case(f"log_uniform_candidates_{unique}_{r}", "LogUniformCandidateSampler", [true], [(0, 0)], range_max=r, tol=1e-6, **kw)
+        case(f"learned_candidates_{unique}_{r}", "LearnedUnigramCandidateSampler", [true], range_max=r, tol=1e-6, **kw)
+    case(f"unsafe_candidates_{unique}", "ThreadUnsafeUnigramCandidateSampler", [true], range_max=12, tol=1e-6, **kw)
+    counts = [1.0, 5.0, 0.5, 7.0, 3.0, 2.0, 9.0, 1.5, 4.0, 6.0]
+    case(f"fixed_candidates_{unique}", "FixedUnigramCandidateSampler", [true], range_max=10, unigrams=counts, tol=1e-6, **kw)
+    case(f"fixed_candidates_power_{unique}", "FixedUnigramCandidateSampler", [true], range_max=12, unigrams=counts, distortion=0.75, num_reserved_ids=2, tol=1e-6, **kw)
+    case(f"fixed_candidates_shard_{unique}", "FixedUnigramCandidateSampler", [d([[1, 3], [0, 4]], "int64")], range_max=5, unigrams=counts, num_reserved_ids=1, num_shards=2, shard=1, tol=1e-6, **dict(kw, num_sampled=4))
+    case(f"all_candidates_{unique}", "AllCandidateSampler", [true], **dict(kw, num_sampled=10))
+case("too_many_candidates", "UniformCandidateSampler", [true], range_max=4, num_true=2, num_sampled=6, unique=True, seed=5, seed2=9, error="Sampler's range")
+case("accidental_hits", "ComputeAccidentalHits", [true, d([3, 5, 9, 3, 0], "int64")], num_true=2)
+case("accidental_hits_none", "ComputeAccidentalHits", [true, d([5, 6], "int64")], num_true=2)
+case("candidates_outside", "UniformCandidateSampler", [true], range_max=9, num_true=2, num_sampled=6, unique=True, seed=5, seed2=9, error="out of range")
+# Both samplers of binomials, and what needs none.
+counts, probs = [5.0, 100.0, 40.0, 1000.0, 7.0, 0.0, 9.0], [0.3, 0.4, 0.9, 0.01, 1.0, 0.5, 0.0]
+for t in ("float64", "float32", "float16"):
+    case(f"binomial_{t}", "StatelessRandomBinomial", [c([4, 7]), seed, d(counts, t), d(probs, t)], dtype=tf.int32, grad=False)
+case("binomial_scalar", "StatelessRandomBinomial", [c([9]), d([1, 2], "int32"), d(60.0, "float64"), d(0.5, "float64")], dtype=tf.float64, grad=False)
+case("binomial_broadcast", "StatelessRandomBinomial", [c([2, 2, 3]), seed, d([[20.0], [300.0]], "float64"), d([0.2, 0.6, np.nan], "float64")], dtype=tf.float32, grad=False)
+for t, last in (("int32", 9), ("int64", 2**40), ("uint32", 2**17), ("uint64", 70000)):
+    case(f"index_shuffle_{t}", "RandomIndexShuffle", [d([0, 1, 5, 9], t), d([1, 2, 3], t), d(last, t)])
+case("index_shuffle_rows", "RandomIndexShuffle", [d([0, 1], "int64"), d([[1, 2, 3], [7, 8, 9]], "int64"), d([5, 300], "int64")], rounds=8)
+case("index_shuffle_one", "RandomIndexShuffle", [d(3, "int64"), d([1, 2, 3], "int64"), d(20, "int64")])

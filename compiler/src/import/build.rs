@@ -348,7 +348,8 @@ pub(crate) fn outputs(node: &Node) -> Option<usize> {
     OpInterface::tensors(&interface.outputs, &|name| attr_or_default(node, interface, name)).ok()
 }
 
-fn attr_or_default<'a>(node: &'a Node, interface: &'a OpInterface, name: &str) -> Option<&'a AttrValue> {
+/// An attribute of a node, or what its op's definition gives where the node does not.
+pub(crate) fn attr_or_default<'a>(node: &'a Node, interface: &'a OpInterface, name: &str) -> Option<&'a AttrValue> {
     node.attrs.get(name).or_else(|| interface.attrs.iter().find(|a| a.name == name)?.default.as_ref())
 }
 

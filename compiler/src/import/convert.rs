@@ -7,7 +7,11 @@
 
 mod control;
 mod custom;
+mod formula;
+mod generators;
 mod lists;
+mod optimizers;
+mod stacks;
 mod state;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
@@ -19,6 +23,7 @@ use kiln_ir::{Builder, DType, Dim, Function, Loc, Module, ParamKind, Symbol, Sym
 
 pub use self::custom::CustomOp;
 use self::lists::{Array, List};
+use self::stacks::Stack;
 use super::graph::{ARG_OP, Body, Edge, Node, NodeId};
 use super::proto::{AttrValue, attr_value};
 use super::tensor::{HostTensor, TensorData};
@@ -77,8 +82,8 @@ pub fn convert(model: &TfModel, settings: &Settings) -> Result<Module> {
     let mut module = Module::default();
     let mut b = Builder::new("main");
     (b.sizes_from_data, b.checks) = (settings.sizes_from_data, settings.checks);
-    let custom = &settings.custom;
-    let mut c = Converter { model, custom, frame: Frame::new(b), fed: HashMap::new(), funcs: vec![] };
+    let (frame, custom) = (Frame::new(b), &settings.custom);
+    let mut c = Converter { model, custom, frame, fed: HashMap::new(), funcs: vec![], stacks: HashMap::new() };
     for port in &model.inputs {
         let ty = input_type(port, &settings.shapes, &mut module)?;
         let v = c.frame.b.param(&port.key, ParamKind::Input, ty);
@@ -216,7 +221,13 @@ fn known_here(op: &str) -> bool {
         "StatefulPartitionedCall",
     ];
     let table = tables::makes_table(op) || tables::reads_table(op) || fills_table(op);
-    table || OPS.contains(&op) || control::OPS.contains(&op) || lists::OPS.contains(&op) || state::OPS.contains(&op)
+    let own = [control::OPS, lists::OPS, stacks::OPS].iter().any(|ops| ops.contains(&op));
+    table
+        || own
+        || OPS.contains(&op)
+        || state::is_state(op)
+        || optimizers::is_update(op)
+        || generators::is_generator(op)
 }
 
 /// Whether an op fills a table: contents are looked up where the table is read, so running it does nothing.
@@ -277,6 +288,8 @@ enum Item {
     List(List),
     /// The handle of a TensorArray.
     Array(Array),
+    /// The handle of a stack.
+    Stack(Stack),
     /// The handle of a look-up table: the node of the main graph that makes it.
     Table(NodeId),
 }
@@ -307,6 +320,8 @@ struct Converter<'a> {
     fed: HashMap<NodeId, Value>,
     /// Functions of conditionals and loops that are complete.
     funcs: Vec<Function>,
+    /// The state of stacks while they are empty, by the keys under which it is threaded as variables are.
+    stacks: HashMap<String, TensorType>,
 }
 
 impl Converter<'_> {
@@ -369,6 +384,9 @@ impl Converter<'_> {
                 vec![first()?]
             }
             "IdentityN" if inputs.iter().any(|i| !matches!(i, Item::Value(_))) => inputs,
+            "Add" | "AddV2" | "AddN" if inputs.iter().any(|i| matches!(i, Item::List(_))) => {
+                vec![self.sum_of_lists(inputs)?]
+            }
             "VariableShape" => {
                 let v = self.tensor(first()?)?;
                 self.rule(node, "Shape", &[v])?
@@ -396,7 +414,10 @@ impl Converter<'_> {
             }
             op if control::OPS.contains(&op) => self.control(node, inputs, depth)?,
             op if lists::OPS.contains(&op) => self.list_op(node, inputs)?,
-            op if state::OPS.contains(&op) => self.state_op(node, inputs, depth)?,
+            op if stacks::OPS.contains(&op) => self.stack_op(node, inputs, depth)?,
+            op if state::is_state(op) => self.state_op(node, inputs, depth)?,
+            op if generators::is_generator(op) => self.generate(node, inputs)?,
+            op if optimizers::is_update(op) => self.update(node, inputs)?,
             op => {
                 let called = matches!(op, "PartitionedCall" | "StatefulPartitionedCall").then(|| node.func("f"));
                 let function = match called {
@@ -452,6 +473,7 @@ impl Converter<'_> {
             Item::Variable(name) => self.read_variable(&name),
             Item::List(_) => bail!("a list of tensors stands where a tensor is wanted"),
             Item::Array(_) => bail!("the handle of a TensorArray stands where a tensor is wanted"),
+            Item::Stack(_) => bail!("the handle of a stack stands where a tensor is wanted"),
             Item::Table(_) => bail!("the handle of a table stands where a tensor is wanted"),
         }
     }

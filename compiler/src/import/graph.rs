@@ -155,7 +155,10 @@ impl Body {
     /// The type of a tensor, where the op's interface tells it.
     pub fn dtype(&self, edge: Edge) -> Option<TfDType> {
         let node = self.node(edge.node)?;
-        node.interface.as_ref()?.output_dtype(edge.output as usize, &|name| node.attrs.get(name))
+        let interface = node.interface.as_ref()?;
+        // Files may leave defaults out.
+        let attr = |name: &str| super::build::attr_or_default(node, interface, name);
+        interface.output_dtype(edge.output as usize, &attr)
     }
 
     pub(crate) fn into_nodes(self) -> Vec<Node> {

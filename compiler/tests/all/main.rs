@@ -4,3 +4,4 @@ mod aot;
 mod cli;
 mod custom;
 mod golden;
+mod state;

@@ -43,7 +43,7 @@ pub struct GatherNd;
 /// How `scatter` joins an update with what is there.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ScatterMode(
-    /// The combiner: add, sub, max or min; `None` replaces, and the last update of a place wins.
+    /// The combiner: add, sub, mul, div, max or min; `None` replaces, and the last update of a place wins.
     pub Option<BinaryOp>,
 );
 
@@ -65,8 +65,9 @@ impl ScatterMode {
     }
 
     fn from_name(name: &str) -> Option<ScatterMode> {
-        use BinaryOp::{Add, Max, Min, Sub};
-        [None, Some(Add), Some(Sub), Some(Max), Some(Min)].into_iter().map(ScatterMode).find(|m| m.name() == name)
+        use BinaryOp::{Add, Div, Max, Min, Mul, Sub};
+        let all = [None, Some(Add), Some(Sub), Some(Mul), Some(Div), Some(Max), Some(Min)];
+        all.into_iter().map(ScatterMode).find(|m| m.name() == name)
     }
 }
 
@@ -328,7 +329,11 @@ impl Op for Scatter {
         let (dx, du) = match self.mode.0 {
             Some(BinaryOp::Add) => (g, read),
             Some(BinaryOp::Sub) => (g, b.unary(UnaryOp::Neg, read)?),
-            Some(_) => share_among_equals(b, x, indices, updates, args.outputs[0], g)?,
+            Some(BinaryOp::Max | BinaryOp::Min) => share_among_equals(b, x, indices, updates, args.outputs[0], g)?,
+            Some(op) => {
+                let message = format!("TensorFlow has no gradient of a scatter by {}", op.name());
+                return Err(NoGradient::Failed(anyhow::anyhow!(message)));
+            }
             None => {
                 let ty = b.ty(updates).clone();
                 let zeros = splat(b, ty.dtype, 0.0, &ty.shape)?;
@@ -484,6 +489,7 @@ pub const OPS: &[OpDef] = &[
             TfBinding { op: "TensorScatterAdd", read: |cx| tensor_scatter(cx, Some(BinaryOp::Add)) },
             TfBinding { op: "TensorScatterSub", read: |cx| tensor_scatter(cx, Some(BinaryOp::Sub)) },
             TfBinding { op: "TensorScatterMax", read: |cx| tensor_scatter(cx, Some(BinaryOp::Max)) },
+            TfBinding { op: "ScatterNdNonAliasingAdd", read: |cx| tensor_scatter(cx, Some(BinaryOp::Add)) },
             TfBinding { op: "TensorScatterMin", read: |cx| tensor_scatter(cx, Some(BinaryOp::Min)) },
         ],
     },

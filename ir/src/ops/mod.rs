@@ -24,6 +24,7 @@ pub mod segment;
 pub mod select;
 pub mod shape;
 pub mod sparse;
+pub mod special;
 pub mod strings;
 pub mod surface;
 pub mod table;
@@ -72,6 +73,7 @@ pub const ALL: &[&[OpDef]] = &[
     audio::OPS,
     table::OPS,
     bessel::OPS,
+    special::OPS,
 ];
 
 /// Import rules of TensorFlow ops that are compositions of several ops here, and so belong to none of them.

@@ -4,13 +4,18 @@
 //! version 2 are. `random_key` makes these from a seed; `random_stream` draws them from a stream that goes on from one
 //! execution to the next, which is all of the state that the stateful ops have.
 
+pub mod binomial;
+pub mod bounded_normal;
+pub mod candidates;
 pub mod gamma;
+pub mod index_shuffle;
 pub mod multinomial;
 pub mod philox;
 pub mod sample;
 pub mod shuffle;
 pub mod stream;
 mod tf;
+pub mod unigram;
 
 use crate::graph::TensorType;
 use crate::op::{OpDef, OpError};
@@ -72,6 +77,12 @@ pub const OPS: &[OpDef] = &[
     shuffle::Shuffle::def(&[]),
     gamma::Gamma::def(&[]),
     gamma::Poisson::def(&[]),
+    bounded_normal::BoundedNormal::def(&[]),
+    binomial::Binomial::def(&[]),
+    index_shuffle::IndexShuffle::def(&[]),
+    candidates::CandidateSampler::def(&[]),
+    candidates::AccidentalHits::def(&[]),
+    unigram::DEF,
 ];
 
-pub use tf::TF;
+pub use tf::{TF, parameters};

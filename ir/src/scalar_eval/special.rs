@@ -250,13 +250,7 @@ fn incomplete_gamma(a: f64, x: f64) -> Option<Side> {
     if a > 1e7 {
         return Some(incomplete_gamma_uniform(a, x));
     }
-    // x^a e^-x / gamma(a + 1): for large a by Stirling's series, since the three factors nearly cancel.
-    let prefix = if a < 16.0 {
-        (a * x.ln() - x - lgamma(a + 1.0)).exp()
-    } else {
-        let mu = (x - a) / a;
-        (-a * (mu - mu.ln_1p()) - stirling_tail(a)).exp() / (2.0 * PI * a).sqrt()
-    };
+    let prefix = gamma_prefix(a, x);
     if x < a + 1.0 || x < 1.0 {
         // DLMF 8.11.4: the sum of x^n / ((a + 1) .. (a + n)).
         let (mut n, mut term, mut sum) = (a, 1.0, 1.0);
@@ -286,6 +280,106 @@ fn incomplete_gamma(a: f64, x: f64) -> Option<Side> {
         }
     }
     Some(Side::Upper(prefix * a * h))
+}
+
+/// x^a e^-x / gamma(a + 1): for large a by Stirling's series, since the three factors nearly cancel.
+fn gamma_prefix(a: f64, x: f64) -> f64 {
+    if a < 16.0 {
+        return (a * x.ln() - x - lgamma(a + 1.0)).exp();
+    }
+    let mu = (x - a) / a;
+    (-a * (mu - mu.ln_1p()) - stirling_tail(a)).exp() / (2.0 * PI * a).sqrt()
+}
+
+/// The derivative of P(a, x) by a as a product, of which the first factor may be too small to be held.
+pub struct GammaSeries {
+    /// x^a e^-x / gamma(a + 1).
+    pub prefix: f64,
+    /// The derivative of P by a, over the prefix.
+    pub by_order: f64,
+}
+
+/// The series and the continued fraction of the incomplete gamma functions (see `incomplete_gamma`), differentiated term
+/// by term; `None` where P is not defined, and at infinity.
+pub fn gamma_series(a: f64, x: f64) -> Option<GammaSeries> {
+    if a.is_nan() || x.is_nan() || a <= 0.0 || x <= 0.0 || a.is_infinite() || x.is_infinite() {
+        return None;
+    }
+    let prefix = gamma_prefix(a, x);
+    if x < a + 1.0 || x < 1.0 {
+        let (mut n, mut term, mut sum, mut falls, mut by_order) = (a, 1.0, 1.0, 0.0, 0.0);
+        while term > 1e-18 * sum {
+            n += 1.0;
+            term *= x / n;
+            falls += 1.0 / n;
+            sum += term;
+            by_order -= term * falls;
+        }
+        return Some(GammaSeries { prefix, by_order: by_order + sum * (x.ln() - digamma(a + 1.0)) });
+    }
+    let keep = |y: (f64, f64)| if y.0.abs() < f64::MIN_POSITIVE { (f64::MIN_POSITIVE, y.1) } else { y };
+    // Numbers with their derivatives by a.
+    let mul = |p: (f64, f64), q: (f64, f64)| (p.0 * q.0, p.0 * q.1 + p.1 * q.0);
+    let inverse = |p: (f64, f64)| (1.0 / p.0, -p.1 / (p.0 * p.0));
+    let add = |p: (f64, f64), q: (f64, f64)| (p.0 + q.0, p.1 + q.1);
+    let mut b = (x + 1.0 - a, -1.0);
+    let mut c = (f64::INFINITY, 0.0);
+    let mut d = inverse(b);
+    let mut h = d;
+    for i in 1..200_000 {
+        let i = f64::from(i);
+        let an = (-i * (i - a), i);
+        b.0 += 2.0;
+        d = inverse(keep(add(mul(an, d), b)));
+        // The first numerator stands over infinity.
+        c = if c.0.is_infinite() { b } else { keep(add(b, mul(an, inverse(c)))) };
+        let factor = mul(d, c);
+        h = mul(h, factor);
+        if (factor.0 - 1.0).abs() < 1e-16 && factor.1.abs() <= 1e-16 * (h.1 / h.0).abs() {
+            break;
+        }
+    }
+    Some(GammaSeries { prefix, by_order: -a * (h.0 * (x.ln() - digamma(a)) + h.1) })
+}
+
+/// The regularized incomplete beta function (DLMF 8.17): NaN for a or b not above 0, and x outside of 0 to 1.
+pub fn betainc(a: f64, b: f64, x: f64) -> f64 {
+    if a.is_nan() || b.is_nan() || a <= 0.0 || b <= 0.0 || !(0.0..=1.0).contains(&x) {
+        return f64::NAN;
+    }
+    if x == 0.0 || x == 1.0 {
+        return x;
+    }
+    let log = a * x.ln() + b * (-x).ln_1p() + lgamma(a + b) - lgamma(a) - lgamma(b);
+    // The fraction converges on this side of the mean; the other side is that of 1 - x.
+    if x < (a + 1.0) / (a + b + 2.0) {
+        log.exp() * beta_fraction(a, b, x) / a
+    } else {
+        1.0 - log.exp() * beta_fraction(b, a, 1.0 - x) / b
+    }
+}
+
+/// The continued fraction 8.17.22 of DLMF, by the modified Lentz method.
+fn beta_fraction(a: f64, b: f64, x: f64) -> f64 {
+    let keep = |y: f64| if y.abs() < f64::MIN_POSITIVE { f64::MIN_POSITIVE } else { y };
+    let (mut c, mut d) = (1.0, 1.0 / keep(1.0 - (a + b) * x / (a + 1.0)));
+    let mut h = d;
+    for m in 1..100_000 {
+        let m = f64::from(m);
+        let even = m * (b - m) * x / ((a + 2.0 * m - 1.0) * (a + 2.0 * m));
+        let odd = -(a + m) * (a + b + m) * x / ((a + 2.0 * m) * (a + 2.0 * m + 1.0));
+        let mut last = 1.0;
+        for step in [even, odd] {
+            d = 1.0 / keep(1.0 + step * d);
+            c = keep(1.0 + step / c);
+            last = d * c;
+            h *= last;
+        }
+        if (last - 1.0).abs() < 1e-16 {
+            break;
+        }
+    }
+    h
 }
 
 /// log gamma(a) minus Stirling's leading terms: 1 / 12a - 1 / 360a^3 + .. (DLMF 5.11.1).

@@ -13,7 +13,7 @@ use anyhow::{Context, Result, anyhow, bail};
 use kiln_ir::ops::constant::Dims;
 use kiln_ir::ops::control::{Case, While};
 use kiln_ir::scalar::CompareOp;
-use kiln_ir::{DType, Dim, DimTensor, Effect, ParamKind, Tensor, TensorType, Value};
+use kiln_ir::{Builder, DType, Dim, DimTensor, Effect, ParamKind, Tensor, TensorType, Value};
 
 use super::super::Function as TfFunction;
 use super::super::graph::{ARG_OP, Node};
@@ -177,6 +177,31 @@ impl Converter<'_> {
         result
     }
 
+    /// A `while` over values that keep their types: as long as `cond` gives true on them, they become what `body` gives.
+    pub(super) fn while_values(
+        &mut self,
+        name: &str,
+        carried: &[Value],
+        cond: impl FnOnce(&mut Builder, &[Value]) -> Result<Value>,
+        body: impl FnOnce(&mut Builder, &[Value]) -> Result<Vec<Value>>,
+    ) -> Result<Vec<Value>> {
+        let types: Vec<TensorType> = carried.iter().map(|&v| self.frame.b.ty(v).clone()).collect();
+        let function = |part: &str, b: &Builder| {
+            let mut inner = Frame::new(b.sibling(&format!("{name}.{part}")));
+            inner.b.loc = b.loc.clone();
+            let params = types.iter().enumerate();
+            let params = params.map(|(i, ty)| inner.b.param(&format!("a{i}"), ParamKind::Input, ty.clone())).collect();
+            (Sub { frame: inner, items: vec![] }, params)
+        };
+        let (mut test, params): (Sub, Vec<Value>) = function("cond", &self.frame.b);
+        let goes_on = cond(&mut test.frame.b, &params)?;
+        let (mut step, params): (Sub, Vec<Value>) = function("body", &self.frame.b);
+        let results = body(&mut step.frame.b, &params)?;
+        let effect = test.effect() || step.effect();
+        let (cond, body) = (self.finish(test, &[goes_on]), self.finish(step, &results));
+        self.frame.b.push_all(While { cond, body, results: types, effect }, carried)
+    }
+
     /// Puts a function into the module; returns its index.
     fn finish(&mut self, mut sub: Sub, results: &[Value]) -> usize {
         for (i, &v) in results.iter().enumerate() {
@@ -208,6 +233,18 @@ impl Converter<'_> {
         }
     }
 
+    /// Refuses stacks that a function gives elements of a shape that has no meaning outside of it.
+    fn check_stacks(&self, sub: &Sub) -> Result<()> {
+        for key in sub.escaping() {
+            if let Some(ty) = self.stacks.get(&key)
+                && ty.shape.iter().any(|d| sub.is_local(d))
+            {
+                bail!("{key}: the shape of its elements, {ty}, depends on the iteration or branch");
+            }
+        }
+        Ok(())
+    }
+
     fn case(&mut self, names: &[String], selector: Value, inputs: Vec<Item>, depth: usize) -> Result<Vec<Item>> {
         if names.is_empty() {
             bail!("it has no branches");
@@ -235,6 +272,7 @@ impl Converter<'_> {
             }
             let escaping: Vec<String> = subs.iter().flat_map(Sub::escaping).collect();
             if !escaping.is_empty() {
+                subs.iter().try_for_each(|s| self.check_stacks(s))?;
                 keys.extend(escaping);
                 self.funcs.truncate(mark);
                 continue;
@@ -347,6 +385,7 @@ impl Converter<'_> {
             for _ in 0..MAX_ROUNDS {
                 let sub = self.build(body, &entries, &threaded, depth)?;
                 if !sub.escaping().is_empty() {
+                    self.check_stacks(&sub)?;
                     keys.extend(sub.escaping());
                     self.funcs.truncate(mark);
                     continue 'threading;
@@ -380,6 +419,16 @@ impl Converter<'_> {
                         bail!("the elements of list {i} have a shape that depends on the iteration");
                     }
                     ty.shape[0] = self.length(l);
+                    *e = Entry::List(ty);
+                    changed = true;
+                    None
+                }
+                // A sum of arrays that starts with a scalar zero.
+                (Entry::Param(scalar), Item::List(List { data: ListData::Buffer(v), .. })) if scalar.rank() == 0 => {
+                    let ty = sub.ty(*v).clone();
+                    if ty.shape.iter().any(|d| sub.is_local(d)) {
+                        bail!("list {i} of the loop has a shape that depends on the iteration: {ty}");
+                    }
                     *e = Entry::List(ty);
                     changed = true;
                     None
@@ -436,6 +485,7 @@ impl Converter<'_> {
                 Item::List(l @ List { data: ListData::Reserved(..), .. }) => {
                     self.contents_of(l.clone(), &ty.shape[1..])?
                 }
+                Item::Value(_) if matches!(e, Entry::List(_)) => self.zeros(ty)?,
                 item => self.value_of(item.clone())?,
             });
             results.push(match &body.items[i] {
@@ -462,6 +512,7 @@ fn same_handle(items: &[Item]) -> Option<Item> {
         (Item::Variable(a), Item::Variable(b)) => a == b,
         (Item::Array(a), Item::Array(b)) => a == b,
         (Item::Table(a), Item::Table(b)) => a == b,
+        (Item::Stack(a), Item::Stack(b)) => a == b,
         (Item::List(a), Item::List(b)) => match (&a.data, &b.data) {
             (ListData::Reserved(n, _), ListData::Reserved(m, _)) => n == m,
             _ => false,

@@ -43,6 +43,7 @@ pub(super) const OPS: &[&str] = &[
     "TensorArrayConcatV3",
     "TensorArraySplitV3",
     "TensorArrayCloseV3",
+    "TensorArrayGradV3",
 ];
 
 /// A list of tensors of one type.
@@ -66,6 +67,10 @@ pub(super) struct Array {
     pub dtype: DType,
     /// Whether a write behind the end makes it longer.
     pub grows: bool,
+    /// Whether it holds the gradients of another array's elements. Its flow is that array's where elements are written,
+    /// which says nothing of its contents: each write makes an array of zeros but for what it writes, and the flows of
+    /// several writes are added (`sum_of_lists`). Where elements are read, its contents are in its flow.
+    pub grads: bool,
 }
 
 /// Operands and results of a list op, by what they are.
@@ -212,6 +217,7 @@ impl Converter<'_> {
             }
             "TensorArrayScatterV3" => {
                 let (at, v, list) = (value(self, 1)?, value(self, 2)?, x.list(3)?);
+                let list = if x.array(0)?.grads { self.emptied(list) } else { list };
                 let n = self.frame.b.ty(v).shape[0].clone();
                 let list = match (x.array(0)?.grows, &list.data) {
                     (true, ListData::Reserved(have, _)) if have.is(0) => {
@@ -254,11 +260,13 @@ impl Converter<'_> {
             "TensorArrayV3" => {
                 let (dtype, n) = (dtype("dtype")?, value(self, 0)?);
                 let n = self.size(0, n)?;
-                let array = Array { dtype, grows: node.bool("dynamic_size").unwrap_or(false) };
+                let array = Array { dtype, grows: node.bool("dynamic_size").unwrap_or(false), grads: false };
                 vec![Item::Array(array), self.reserve(dtype, n, declared_shape(node, "element_shape"))?]
             }
+            "TensorArrayGradV3" => vec![Item::Array(Array { grads: true, grows: false, ..x.array(0)? }), x.get(1)?],
             "TensorArrayWriteV3" => {
                 let (array, at, v, list) = (x.array(0)?, value(self, 1)?, value(self, 2)?, x.list(3)?);
+                let list = if array.grads { self.emptied(list) } else { list };
                 vec![self.set_item(list, at, v, array.grows)?]
             }
             "TensorArrayReadV3" => {
@@ -268,6 +276,41 @@ impl Converter<'_> {
             "TensorArrayCloseV3" => vec![],
             op => bail!("{op} is not supported yet"),
         })
+    }
+
+    /// A list of the same length and type of which nothing is set.
+    fn emptied(&self, list: List) -> List {
+        let n = self.length(&list);
+        let elem = match &list.data {
+            ListData::Buffer(v) => self.frame.b.ty(*v).shape[1..].iter().map(Dim::as_const).map(Some).collect(),
+            ListData::Reserved(_, elem) => elem.clone(),
+        };
+        List { data: ListData::Reserved(n, elem), ..list }
+    }
+
+    /// The sum of lists, element by element; a scalar stands for a list of zeros.
+    pub(super) fn sum_of_lists(&mut self, items: Vec<Item>) -> Result<Item> {
+        let mut sum: Option<(DType, Value)> = None;
+        let mut empty = None;
+        for item in items {
+            match item {
+                Item::List(List { dtype, data: ListData::Buffer(v) }) => {
+                    let all = match sum {
+                        Some((_, before)) => self.frame.b.binary(BinaryOp::Add, before, v)?,
+                        None => v,
+                    };
+                    sum = Some((dtype, all));
+                }
+                Item::List(l) => empty = Some(l),
+                Item::Value(v) if self.frame.b.ty(v).rank() == 0 => {}
+                _ => bail!("a list is added to what is none"),
+            }
+        }
+        match (sum, empty) {
+            (Some((dtype, v)), _) => Ok(buffer(dtype, v)),
+            (None, Some(l)) => Ok(Item::List(l)),
+            (None, None) => bail!("there is no list to add"),
+        }
     }
 
     /// A list without elements set.
@@ -343,7 +386,7 @@ impl Converter<'_> {
     }
 
     /// The start of a box that is one element of a buffer.
-    fn start(&mut self, at: Value, rank: usize) -> Result<Value> {
+    pub(super) fn start(&mut self, at: Value, rank: usize) -> Result<Value> {
         let b = &mut self.frame.b;
         let at = b.cast(DType::I64, at)?;
         let at = b.reshape(at, &[Dim::from(1)])?;

@@ -4,14 +4,17 @@
 //! construction; conditionals and loops take it as an operand and give it back as a result.
 
 use anyhow::{Result, anyhow, bail};
-use kiln_ir::scalar::BinaryOp;
+use kiln_ir::ops::effect::Assert;
+use kiln_ir::ops::gather::{Gather, Scatter, ScatterMode};
+use kiln_ir::ops::shape::join::Concat;
+use kiln_ir::scalar::{BinaryOp, CompareOp};
 use kiln_ir::{DType, Loc, Tensor, Value};
 
 use super::super::graph::{Body, Node};
 use super::{Converter, Item, to_tensor};
 
-/// The ops of this file.
-pub(super) const OPS: &[&str] = &[
+/// The ops of this file, but for those that scatter.
+const OPS: &[&str] = &[
     "VarHandleOp",
     "VariableV2",
     "Variable",
@@ -26,17 +29,38 @@ pub(super) const OPS: &[&str] = &[
     "IsVariableInitialized",
     "DestroyResourceOp",
     "DisableCopyOnRead",
-    "ResourceScatterUpdate",
-    "ResourceScatterAdd",
-    "ResourceScatterSub",
-    "ResourceScatterMax",
-    "ResourceScatterMin",
-    "ScatterUpdate",
-    "ScatterAdd",
-    "ScatterSub",
-    "ScatterMax",
-    "ScatterMin",
+    "TemporaryVariable",
+    "DestroyTemporaryVariable",
+    "CountUpTo",
+    "ResourceCountUpTo",
+    "StridedSliceAssign",
+    "ResourceStridedSliceAssign",
+    "ResourceGatherNd",
+    "RefIdentity",
+    "RefSelect",
 ];
+
+/// How an op scatters into a variable: whether its indices hold a place along several axes, and how updates are joined.
+fn scattering(op: &str) -> Option<(bool, ScatterMode)> {
+    let plain = op.strip_prefix("Resource").unwrap_or(op).strip_prefix("Scatter")?;
+    let (how, nd) = plain.strip_prefix("Nd").map_or((plain, false), |how| (how, true));
+    let mode = match how {
+        "Update" => None,
+        "Add" => Some(BinaryOp::Add),
+        "Sub" => Some(BinaryOp::Sub),
+        "Max" => Some(BinaryOp::Max),
+        "Min" => Some(BinaryOp::Min),
+        "Mul" if !nd => Some(BinaryOp::Mul),
+        "Div" if !nd => Some(BinaryOp::Div),
+        _ => return None,
+    };
+    Some((nd, ScatterMode(mode)))
+}
+
+/// Whether an op is one of this file.
+pub(super) fn is_state(op: &str) -> bool {
+    OPS.contains(&op) || scattering(op).is_some()
+}
 
 impl Converter<'_> {
     /// Runs the model's initializers, which set variables that no file holds a value for.
@@ -58,9 +82,36 @@ impl Converter<'_> {
         Ok(match op {
             "VarHandleOp" | "VariableV2" | "Variable" => vec![Item::Variable(self.variable_key(node, depth)?)],
             "ReadVariableOp" => vec![Item::Value(self.tensor(input(0)?)?)],
-            // Whoever asks wants to know whether to run the initializer; what it would assign is there.
             "VarIsInitializedOp" | "IsVariableInitialized" => {
-                vec![Item::Value(self.frame.b.constant(Tensor::of_bools(&[], &[true]))?)]
+                let key = variable()?;
+                let stored = self.model.variables.variables().get(&key).is_some_and(|v| v.location.is_some());
+                let has_value = stored || self.frame.assigned.contains_key(&key);
+                vec![Item::Value(self.frame.b.constant(Tensor::of_bools(&[], &[has_value]))?)]
+            }
+            "TemporaryVariable" => vec![Item::Variable(self.variable_key(node, depth)?)],
+            "RefIdentity" => vec![input(0)?],
+            "RefSelect" => vec![self.select_reference(inputs)?],
+            "DestroyTemporaryVariable" => {
+                let key = variable()?;
+                vec![Item::Value(self.read_variable(&key)?)]
+            }
+            "CountUpTo" | "ResourceCountUpTo" => {
+                let key = variable()?;
+                let limit = node.int("limit").ok_or_else(|| anyhow!("attribute `limit` is missing"))?;
+                vec![Item::Value(self.count_up(&key, limit)?)]
+            }
+            "StridedSliceAssign" | "ResourceStridedSliceAssign" => {
+                let key = variable()?;
+                let operands = inputs.iter().cloned().map(|i| self.tensor(i)).collect::<Result<Vec<_>>>()?;
+                match self.rule(node, "TensorStridedSliceUpdate", &operands)?.pop() {
+                    Some(Item::Value(new)) => self.assign(&key, new)?,
+                    _ => bail!("a slice that is assigned is no value"),
+                }
+                vec![Item::Variable(key)]
+            }
+            "ResourceGatherNd" => {
+                let (table, at) = (self.tensor(input(0)?)?, self.tensor(input(1)?)?);
+                self.rule(node, "GatherNd", &[table, at])?
             }
             "DestroyResourceOp" | "DisableCopyOnRead" => vec![],
             "Assign" | "AssignVariableOp" => {
@@ -87,29 +138,65 @@ impl Converter<'_> {
         })
     }
 
-    /// `x` with the slices that `at` names along the first axis joined with `by`.
+    /// `x` with `by` joined: with the slices that `at` names along the first axis, to which a scalar `by` is broadcast, or
+    /// at the places that its last axis holds.
     fn scatter(&mut self, op: &str, x: Value, at: Value, by: Value) -> Result<Value> {
-        use kiln_ir::ops::gather::{Scatter, ScatterMode};
-        let mode = match op.trim_start_matches("Resource") {
-            "ScatterUpdate" => None,
-            "ScatterAdd" => Some(BinaryOp::Add),
-            "ScatterSub" => Some(BinaryOp::Sub),
-            "ScatterMax" => Some(BinaryOp::Max),
-            "ScatterMin" => Some(BinaryOp::Min),
-            _ => bail!("the op is not supported yet"),
-        };
+        let (nd, mode) = scattering(op).ok_or_else(|| anyhow!("the op is not supported yet"))?;
         let b = &mut self.frame.b;
+        let at = if b.ty(at).dtype == DType::I16 { b.cast(DType::I32, at)? } else { at };
+        if nd {
+            return b.push(Scatter { mode }, &[x, at, by]);
+        }
         let mut column = b.ty(at).shape.clone();
         let mut slices = column.clone();
         slices.extend(b.ty(x).shape.iter().skip(1).cloned());
         column.push(1.into());
         let at = b.reshape(at, &column)?;
-        let by = b.broadcast(by, &slices)?;
-        b.push(Scatter { mode: ScatterMode(mode) }, &[x, at, by])
+        let by = if b.ty(by).rank() == 0 { b.broadcast(by, &slices)? } else { by };
+        b.push(Scatter { mode }, &[x, at, by])
+    }
+
+    /// The value of a counter, which then is one larger; at its limit there is no further value.
+    fn count_up(&mut self, key: &str, limit: i64) -> Result<Value> {
+        let old = self.read_variable(key)?;
+        let b = &mut self.frame.b;
+        let last = b.constant(
+            Tensor::from_i64s(b.ty(old).dtype, &[], &[limit]).ok_or_else(|| anyhow!("the variable is no counter"))?,
+        )?;
+        let below = b.compare(CompareOp::Lt, old, last)?;
+        if b.checks {
+            let message =
+                b.constant(Tensor::of_strings(&[], vec![format!("Reached limit of {limit}").into_bytes()]))?;
+            b.push_all(Assert { summarize: 1 }, &[below, message])?;
+        }
+        let next = b.binary_scalar(BinaryOp::Add, old, 1.0)?;
+        // Where nothing stops the program, a counter stays at its limit.
+        let next = b.select(below, next, old)?;
+        self.assign(key, next)?;
+        Ok(old)
+    }
+
+    /// One of several references: itself where the index is known, else its value.
+    fn select_reference(&mut self, inputs: Vec<Item>) -> Result<Item> {
+        let mut inputs = inputs.into_iter();
+        let index = inputs.next().ok_or_else(|| anyhow!("it has no operand to select by"))?;
+        let index = self.tensor(index)?;
+        if let Some(known) = self.frame.b.as_const(index).and_then(Tensor::to_i64s) {
+            let at = known.first().and_then(|&i| usize::try_from(i).ok());
+            return at.and_then(|i| inputs.nth(i)).ok_or_else(|| anyhow!("the index {known:?} is out of range"));
+        }
+        let mut rows = vec![];
+        for item in inputs {
+            let v = self.tensor(item)?;
+            let shape: Vec<_> = [1.into()].into_iter().chain(self.frame.b.ty(v).shape.iter().cloned()).collect();
+            rows.push(self.frame.b.reshape(v, &shape)?);
+        }
+        let all = self.frame.b.push(Concat { axis: 0 }, &rows)?;
+        Ok(Item::Value(self.frame.b.push(Gather { axis: 0, batch_dims: 0 }, &[all, index])?))
     }
 
     /// Gives a variable a value.
-    fn assign(&mut self, key: &str, v: Value) -> Result<()> {
+    pub(super) fn assign(&mut self, key: &str, v: Value) -> Result<()> {
         if let Some(declared) = self.model.variables.variables().get(key).and_then(|k| k.dtype)
             && DType::from_tf(declared.number()) != Some(self.frame.b.ty(v).dtype)
         {
@@ -125,6 +212,9 @@ impl Converter<'_> {
     pub(super) fn read_variable(&mut self, name: &str) -> Result<Value> {
         if let Some(&v) = self.frame.assigned.get(name).or_else(|| self.frame.read.get(name)) {
             return Ok(v);
+        }
+        if let Some(ty) = self.stacks.get(name).cloned() {
+            return self.zeros(&ty);
         }
         let t = to_tensor(&self.model.variables.read(name)?)?;
         let b = &mut self.frame.b;

@@ -196,7 +196,16 @@ impl Successors {
 
 /// Whether an op makes a handle or reference from nothing, which all that come to it share.
 fn makes_state(op: &str) -> bool {
-    matches!(op, "VarHandleOp" | "VariableV2" | "Variable" | "HashTableV2" | "HashTable" | "MutableHashTableV2")
+    matches!(
+        op,
+        "VarHandleOp"
+            | "VariableV2"
+            | "Variable"
+            | "TemporaryVariable"
+            | "HashTableV2"
+            | "HashTable"
+            | "MutableHashTableV2"
+    )
 }
 
 /// Whether a node has state: of two equal ones, both must stay.
@@ -212,7 +221,11 @@ fn has_effect(node: &Node) -> bool {
     let shown = matches!(&*node.op, "ReadVariableOp" | "ResourceGather" | "ResourceGatherNd" | "VariableShape")
         || makes_state(&node.op)
         || ["TensorArray", "Random", "TruncatedNormal", "Multinomial"].iter().any(|p| node.op.starts_with(p));
-    !shown && is_stateful(node)
+    // Ops on references of TensorFlow 1 count as stateless there, whatever they do to what is referred to. These do nothing.
+    let looks = ["Ref", "LookupTableFind", "LookupTableSize", "LookupTableExport", "IsVariableInitialized", "Identity"];
+    let looks = looks.iter().any(|p| node.op.starts_with(p));
+    let referred = node.interface.as_ref().is_some_and(|i| i.inputs.iter().any(|a| a.is_ref)) && !looks;
+    !shown && (is_stateful(node) || referred)
 }
 
 /// An attribute.

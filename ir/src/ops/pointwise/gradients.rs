@@ -224,7 +224,7 @@ pub(super) fn binary(op: BinaryOp, b: &mut Builder, args: VjpArgs<'_>) -> Vjp {
         return Err(NoGradient::NotDifferentiable);
     }
     let Some(g) = cotangent(&args) else { return Ok(vec![None, None]) };
-    let order = matches!(op, Igamma | Igammac | Polygamma | Zeta);
+    let order = matches!(op, Polygamma | Zeta);
     if order && b.as_const(x).is_none() && b.as_dims(x).is_none() {
         // Without the derivative by the order, a zero would be silently wrong; a constant order needs none.
         return Err(anyhow!("`{op}` has a gradient only where its first operand is a constant").into());
@@ -324,7 +324,10 @@ fn binary_formula(
             let e = f.o(Sub, e, gamma)?;
             let density = f.u(UnaryOp::Exp, e)?;
             let density = if op == Igammac { f.neg(density)? } else { density };
-            return Ok((None, Some(f.mul(density, g)?)));
+            // The other side falls by what this one gains.
+            let by_order = crate::ops::special::special(f.b, "igamma_grad_a", &[x, y])?;
+            let by_order = if op == Igammac { f.neg(by_order)? } else { by_order };
+            return Ok((Some(f.mul(by_order, g)?), Some(f.mul(density, g)?)));
         }
         Polygamma => {
             let n1 = f.plus(x, 1.0)?;

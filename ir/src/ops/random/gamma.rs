@@ -10,6 +10,9 @@ use super::{check_key, generator};
 use crate::graph::TensorType;
 use crate::op::OpError;
 use crate::ops::host::{ANY, extents, host_op, int_tensor, real_tensor, reals, require, typed};
+use crate::ops::shape::{cotangent, unbroadcast};
+use crate::ops::special::special;
+use crate::scalar::BinaryOp;
 use crate::tensor::Tensor;
 use crate::{DType, Dim};
 
@@ -31,6 +34,14 @@ host_op! {
     eval |op, x| {
         let v = columns("random_gamma", &op.shape, &reals(x[0]), generator("random_gamma", x[1], x[2])?, gamma)?;
         Ok(vec![real_tensor("random_gamma", x[0].dtype(), &v.1, v.0)?])
+    },
+    vjp |_, b, args| {
+        // A sample moves with alpha, while its place in the distribution stays.
+        let Some(g) = cotangent(&args) else { return Ok(vec![None; 3]) };
+        let alpha = args.inputs[0];
+        let d = special(b, "random_gamma_grad", &[alpha, args.outputs[0]])?;
+        let (d, shape) = (b.binary(BinaryOp::Mul, g, d)?, b.ty(alpha).shape.clone());
+        Ok(vec![Some(unbroadcast(b, d, &shape)?), None, None])
     },
 }
 
@@ -61,7 +72,7 @@ host_op! {
     },
 }
 
-fn numbers(t: &Tensor) -> Vec<f64> {
+pub(super) fn numbers(t: &Tensor) -> Vec<f64> {
     t.to_f64s().or_else(|| Some(t.to_i64s()?.iter().map(|&x| x as f64).collect())).unwrap_or_default()
 }
 
@@ -95,18 +106,18 @@ fn columns(
 }
 
 /// Uniform and normal samples from one generator, of which each step gives two, taken last first.
-struct Draw {
+pub(super) struct Draw {
     rng: Philox,
     uniforms: Vec<f64>,
     normals: Vec<f64>,
 }
 
 impl Draw {
-    fn new(rng: Philox) -> Draw {
+    pub(super) fn new(rng: Philox) -> Draw {
         Draw { rng, uniforms: vec![], normals: vec![] }
     }
 
-    fn uniform(&mut self) -> f64 {
+    pub(super) fn uniform(&mut self) -> f64 {
         loop {
             if let Some(u) = self.uniforms.pop() {
                 return u;

@@ -1,4 +1,4 @@
-//! TensorFlow's Slice, StridedSlice and StridedSliceGrad.
+//! TensorFlow's Slice, StridedSlice, StridedSliceGrad and TensorStridedSliceUpdate.
 //!
 //! A StridedSlice is read in two steps: the sparse specification (one entry an index that the user wrote) becomes one
 //! `Axis` for each axis of the operand, with the result's axes beside it; then bounds become dims. Bounds may be
@@ -11,7 +11,7 @@ use super::slice::{place, slice};
 use super::{Slice, always_negative, at_least_zero, dim_value, never_negative};
 use crate::graph::Value;
 use crate::ops::constant::Iota;
-use crate::ops::gather::Gather;
+use crate::ops::gather::{Gather, Scatter, ScatterMode};
 use crate::ops::shape::{Concat, DynamicSlice, Reshape};
 use crate::scalar::{BinaryOp, CompareOp};
 use crate::tf::{TfBinding, TfCx};
@@ -236,8 +236,9 @@ fn runtime_index(cx: &mut TfCx<'_>, all: Value, i: usize, extent: &Dim) -> Resul
     cx.b.select(negative, wrapped, at)
 }
 
-fn tf_strided_slice(cx: &mut TfCx<'_>) -> Result<Vec<Value>> {
-    let (mut x, ty, begin) = (cx.input(0)?, cx.ty(0)?, cx.input(1)?);
+/// What the node's specification (operands 1 to 3) takes of a value of operand 0's shape.
+fn take(cx: &mut TfCx<'_>, mut x: Value) -> Result<Value> {
+    let (ty, begin) = (cx.b.ty(x).clone(), cx.input(1)?);
     let (begins, ends) = (elements(cx.b, begin)?, elements(cx.b, cx.input(2)?)?);
     let (axes, outs) = read_spec(&begins, &ends, &cx.const_ints(3)?, &masks(cx)?, ty.rank())?;
     let mut op = Slice::dense(vec![Dim::from(0); ty.rank()], ty.shape.clone());
@@ -279,7 +280,36 @@ fn tf_strided_slice(cx: &mut TfCx<'_>) -> Result<Vec<Value>> {
             Out::New => Dim::from(1),
         })
         .collect();
-    Ok(vec![cx.b.reshape(x, &shape)?])
+    cx.b.reshape(x, &shape)
+}
+
+fn tf_strided_slice(cx: &mut TfCx<'_>) -> Result<Vec<Value>> {
+    let x = cx.input(0)?;
+    Ok(vec![take(cx, x)?])
+}
+
+/// Operands: x, begin, end, strides, value. Result: x with the value, broadcast, in the places that the slice takes:
+/// these are what the slice takes of the elements' own numbers.
+fn tf_strided_slice_update(cx: &mut TfCx<'_>) -> Result<Vec<Value>> {
+    let (x, ty, value) = (cx.input(0)?, cx.ty(0)?, cx.input(4)?);
+    let flat = [Dim::product(&ty.shape)];
+    let numbers = cx.b.push(Iota { shape: flat.to_vec(), axis: 0, dtype: DType::I64 }, &[])?;
+    let numbers = cx.b.reshape(numbers, &ty.shape)?;
+    let places = take(cx, numbers)?;
+    let shape = cx.b.ty(places).shape.clone();
+    // Leading axes of extent 1 may be more than the slice has.
+    let vt = cx.b.ty(value).clone();
+    let more = vt.rank().saturating_sub(shape.len());
+    if vt.shape[..more].iter().any(|d| !d.is(1)) {
+        bail!("a value {vt} does not fit a slice of shape {shape:?}");
+    }
+    let value = cx.b.reshape(value, &vt.shape[more..])?;
+    let value = cx.b.broadcast(value, &shape)?;
+    let count = Dim::product(&shape);
+    let (places, value) = (cx.b.reshape(places, &[count.clone(), Dim::from(1)])?, cx.b.reshape(value, &[count])?);
+    let x = cx.b.reshape(x, &flat)?;
+    let y = cx.b.push(Scatter { mode: ScatterMode::UPDATE }, &[x, places, value])?;
+    Ok(vec![cx.b.reshape(y, &ty.shape)?])
 }
 
 /// Operands: shape, begin, end, strides, dy. Result: dy at the places that the slice takes.
@@ -336,5 +366,6 @@ fn tf_slice(cx: &mut TfCx<'_>) -> Result<Vec<Value>> {
 pub(super) const TF: &[TfBinding] = &[
     TfBinding { op: "Slice", read: tf_slice },
     TfBinding { op: "StridedSlice", read: tf_strided_slice },
+    TfBinding { op: "TensorStridedSliceUpdate", read: tf_strided_slice_update },
     TfBinding { op: "StridedSliceGrad", read: tf_strided_slice_grad },
 ];
