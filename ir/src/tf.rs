@@ -143,6 +143,51 @@ impl TfCx<'_> {
         }
     }
 
+    /// A list of types.
+    ///
+    /// # Errors
+    /// If the attribute is missing or of another kind.
+    pub fn dtypes(&self, name: &str) -> Result<Vec<DType>> {
+        let one = |a: &TfAttr| match a {
+            TfAttr::Type(d) => Ok(*d),
+            _ => bail!("attribute `{name}` is not a list of types"),
+        };
+        match self.attr(name)? {
+            TfAttr::List(l) => l.iter().map(one).collect(),
+            _ => bail!("attribute `{name}` is not a list"),
+        }
+    }
+
+    /// A list of byte strings.
+    ///
+    /// # Errors
+    /// If the attribute is missing or of another kind.
+    pub fn byte_strings(&self, name: &str) -> Result<Vec<Vec<u8>>> {
+        let one = |a: &TfAttr| match a {
+            TfAttr::Str(s) => Ok(s.clone()),
+            _ => bail!("attribute `{name}` is not a list of strings"),
+        };
+        match self.attr(name)? {
+            TfAttr::List(l) => l.iter().map(one).collect(),
+            _ => bail!("attribute `{name}` is not a list"),
+        }
+    }
+
+    /// A list of shapes, each as [`TfCx::shape`] gives it.
+    ///
+    /// # Errors
+    /// If the attribute is missing or of another kind.
+    pub fn shapes(&self, name: &str) -> Result<Vec<Option<Vec<Option<i64>>>>> {
+        let one = |a: &TfAttr| match a {
+            TfAttr::Shape(s) => Ok(s.clone()),
+            _ => bail!("attribute `{name}` is not a list of shapes"),
+        };
+        match self.attr(name)? {
+            TfAttr::List(l) => l.iter().map(one).collect(),
+            _ => bail!("attribute `{name}` is not a list"),
+        }
+    }
+
     /// The operand with an index.
     ///
     /// # Errors

@@ -88,6 +88,7 @@ pub const COMPOSED: &[&[TfBinding]] = &[
     strings::TF,
     sparse::TF,
     sparse::RAGGED_TF,
+    sparse::CROSS_TF,
     audio::TF,
     nth::TF,
 ];

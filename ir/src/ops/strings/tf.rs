@@ -67,8 +67,10 @@ fn static_match(cx: &mut TfCx<'_>) -> Result<Vec<Value>> {
     Ok(vec![cx.b.push(regex::RegexFullMatch {}, &[x, pattern])?])
 }
 
-fn bucket(cx: &mut TfCx<'_>, strong: bool) -> Result<Vec<Value>> {
-    let key = if strong { cx.ints("key")? } else { vec![] };
+/// The seed of TensorFlow's Hash64.
+const HASH64_SEED: i64 = 0x00DE_CAFC_AFFE;
+
+fn bucket(cx: &mut TfCx<'_>, key: Vec<i64>) -> Result<Vec<Value>> {
     import(cx, hash::HashBucket { buckets: cx.int("num_buckets")?, key })
 }
 
@@ -186,8 +188,9 @@ pub const TF: &[TfBinding] = tf_ops! {
     "AsString" => as_string,
     "RegexReplace" => |cx| { let global = cx.bool("replace_global")?; import(cx, regex::RegexReplace { global }) },
     "StaticRegexReplace" => static_replace, "RegexFullMatch" => |cx| import(cx, regex::RegexFullMatch {}),
-    "StaticRegexFullMatch" => static_match, "StringToHashBucketFast" => |cx| bucket(cx, false),
-    "StringToHashBucketStrong" => |cx| bucket(cx, true), "Fingerprint" => fingerprint,
+    "StaticRegexFullMatch" => static_match, "StringToHashBucketFast" => |cx| bucket(cx, vec![]),
+    "StringToHashBucket" => |cx| bucket(cx, vec![HASH64_SEED]),
+    "StringToHashBucketStrong" => |cx| { let key = cx.ints("key")?; bucket(cx, key) }, "Fingerprint" => fingerprint,
     "StringSplit" => |cx| split(cx, false), "StringSplitV2" => |cx| split(cx, true), "StringNGrams" => ngrams,
     "DecodeRaw" => |cx| decode_raw(cx, false), "DecodePaddedRaw" => |cx| decode_raw(cx, true),
     "SerializeTensor" => |cx| import(cx, raw::SerializeTensor {}), "ParseTensor" => parse_tensor,
