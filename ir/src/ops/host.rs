@@ -41,6 +41,7 @@ fields! {
     Vec<i64>: ints, Ints;
     Vec<Dim>: dims, Dims;
     Tensor: tensor, Tensor;
+    Vec<TensorType>: types, Types;
 }
 
 impl AttrField for Dim {

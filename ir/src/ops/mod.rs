@@ -7,6 +7,7 @@ pub mod contract;
 pub mod control;
 pub mod count;
 pub mod effect;
+pub mod example;
 pub mod fft;
 pub mod gather;
 pub mod host;
@@ -66,6 +67,7 @@ pub const ALL: &[&[OpDef]] = &[
     linalg::OPS,
     strings::OPS,
     sparse::OPS,
+    example::OPS,
     audio::OPS,
     table::OPS,
     bessel::OPS,
@@ -89,6 +91,7 @@ pub const COMPOSED: &[&[TfBinding]] = &[
     sparse::TF,
     sparse::RAGGED_TF,
     sparse::CROSS_TF,
+    example::TF,
     audio::TF,
     nth::TF,
 ];

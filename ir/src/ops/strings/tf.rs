@@ -131,6 +131,16 @@ fn parse_tensor(cx: &mut TfCx<'_>) -> Result<Vec<Value>> {
     Ok(vec![cx.b.constant(parsed)?])
 }
 
+fn decode_csv(cx: &mut TfCx<'_>) -> Result<Vec<Value>> {
+    let op = csv::DecodeCsv {
+        delimiter: cx.str("field_delim")?,
+        quotes: cx.bool("use_quote_delim")?,
+        missing: cx.str("na_value")?,
+        select: cx.ints("select_cols")?,
+    };
+    import(cx, op)
+}
+
 fn unicode_decode(cx: &mut TfCx<'_>, offsets: bool) -> Result<Vec<Value>> {
     let op = unicode::UnicodeDecode {
         count: cx.b.fresh_dim("chars"),
@@ -195,5 +205,6 @@ pub const TF: &[TfBinding] = tf_ops! {
     "DecodeRaw" => |cx| decode_raw(cx, false), "DecodePaddedRaw" => |cx| decode_raw(cx, true),
     "SerializeTensor" => |cx| import(cx, raw::SerializeTensor {}), "ParseTensor" => parse_tensor,
     "UnicodeDecode" => |cx| unicode_decode(cx, false), "UnicodeDecodeWithOffsets" => |cx| unicode_decode(cx, true),
+    "DecodeCSV" => decode_csv, "UnicodeScript" => |cx| import(cx, script::UnicodeScript {}),
     "UnicodeEncode" => unicode_encode, "UnicodeTranscode" => transcode,
 };
