@@ -70,7 +70,8 @@ fn infer(op: &ParseExample, given: &[&TensorType]) -> Result<Vec<TensorType>, Op
     let mut counts = op.counts.iter();
     let mut count = || counts.next().ok_or_else(|| OpError::new(OP, "C4", format!("{} sizes", op.counts.len())));
     let (mut splits, mut defaults) = (op.splits.iter(), given[2..].iter());
-    let mut split = || splits.next().ok_or_else(|| OpError::new(OP, "C4", format!("{} types of splits", op.splits.len())));
+    let mut split =
+        || splits.next().ok_or_else(|| OpError::new(OP, "C4", format!("{} types of splits", op.splits.len())));
     let outer = |dtype: DType| {
         let n = messages.shape.first().map_or(Dim::from(0), |n| n.clone() + Dim::from(1));
         vector(dtype, &n)
@@ -189,7 +190,8 @@ impl Message<'_> {
     /// The list of features of a key.
     fn list(&self, key: &[u8], dtype: DType) -> Result<Option<Vec<Feature>>, OpError> {
         let Some(m) = self.lists.get(key) else { return Ok(None) };
-        let list = message::feature_list(m).ok_or_else(|| fail(&self.name, key, "the bytes are no list of features"))?;
+        let list =
+            message::feature_list(m).ok_or_else(|| fail(&self.name, key, "the bytes are no list of features"))?;
         list.iter().try_for_each(|f| self.check(key, dtype, f))?;
         Ok(Some(list))
     }
@@ -222,7 +224,11 @@ fn eval(op: &ParseExample, x: &[&Tensor]) -> Result<Vec<Tensor>, OpError> {
             'S' => column.sparse_lists(&mut out)?,
             'd' | 'v' => {
                 let default = defaults.next().copied();
-                if kind == 'd' { column.dense(ty, default, &mut out)? } else { column.varying(ty, default, &mut out)? }
+                if kind == 'd' {
+                    column.dense(ty, default, &mut out)?
+                } else {
+                    column.varying(ty, default, &mut out)?
+                }
             }
             'D' | 'E' => column.dense_lists(ty, kind == 'E', &mut out)?,
             _ => {
@@ -253,7 +259,13 @@ impl Column<'_> {
     }
 
     /// Pushes indices, values and the shape; a row of indices begins with the example.
-    fn push_sparse(&self, at: &[Vec<i64>], values: Values, shape: &[usize], out: &mut Vec<Tensor>) -> Result<(), OpError> {
+    fn push_sparse(
+        &self,
+        at: &[Vec<i64>],
+        values: Values,
+        shape: &[usize],
+        out: &mut Vec<Tensor>,
+    ) -> Result<(), OpError> {
         let skip = usize::from(self.single);
         let flat: Vec<i64> = at.iter().flat_map(|row| row[skip..].iter().copied()).collect();
         let shape: Vec<i64> = shape[skip..].iter().map(|&n| n as i64).collect();
@@ -296,7 +308,11 @@ impl Column<'_> {
         let fits = default.filter(|d| !d.is_empty() || n == 0);
         if let Some(d) = fits {
             require(OP, "E1", d.shape() == shape, || {
-                format!("key `{}`: the default has shape {:?}, not {shape:?}", String::from_utf8_lossy(self.key), d.shape())
+                format!(
+                    "key `{}`: the default has shape {:?}, not {shape:?}",
+                    String::from_utf8_lossy(self.key),
+                    d.shape()
+                )
             })?;
         }
         let mut values = Values::new(self.dtype);

@@ -3,6 +3,7 @@
 //! Most are compositions of gathers and elementwise operations; boxes, whose algorithms are sequential, run on the host.
 
 pub mod boxes;
+pub mod codec;
 pub mod colour;
 pub mod patches;
 pub mod resize;

@@ -206,9 +206,7 @@ fn eval(op: &FeatureCross, x: &[&Tensor]) -> Result<Vec<Tensor>, OpError> {
             let hash: Box<dyn Fn(Vec<usize>) -> u64> = if how == "hash" {
                 let start = first(rest[1]) as u64;
                 let columns = &columns;
-                Box::new(move |pick| {
-                    columns.iter().zip(pick).fold(start, |h, (c, i)| fingerprint_pair(h, c.hash(i)))
-                })
+                Box::new(move |pick| columns.iter().zip(pick).fold(start, |h, (c, i)| fingerprint_pair(h, c.hash(i))))
             } else {
                 let salt = ints(rest[2]);
                 let [a, b] = salt[..] else {

@@ -1,7 +1,7 @@
 //! The scripts of characters.
 
-use crate::ops::host::{host_op, int_tensor, ints, typed};
 use crate::DType;
+use crate::ops::host::{host_op, int_tensor, ints, typed};
 
 host_op! {
     /// `unicode_script x`: the script of each code point, as ICU numbers scripts (UScriptCode); -1 for what is none.
