@@ -18,6 +18,7 @@ pub mod nth;
 pub mod numbers;
 pub mod pointwise;
 pub mod quantize;
+pub mod quantized;
 pub mod random;
 pub mod reduce;
 pub mod segment;
@@ -63,6 +64,7 @@ pub const ALL: &[&[OpDef]] = &[
     count::OPS,
     numbers::OPS,
     quantize::OPS,
+    quantized::OPS,
     fft::OPS,
     random::OPS,
     linalg::OPS,
@@ -91,6 +93,9 @@ pub const COMPOSED: &[&[TfBinding]] = &[
     linalg::TF,
     strings::TF,
     sparse::TF,
+    quantized::TF,
+    quantized::UNIFORM_TF,
+    quantized::CONVOLUTION_TF,
     sparse::RAGGED_TF,
     sparse::CROSS_TF,
     example::TF,
