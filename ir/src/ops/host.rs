@@ -53,6 +53,16 @@ impl AttrField for Dim {
     }
 }
 
+/// Floats travel as a tensor, which keeps every bit.
+impl AttrField for Vec<f64> {
+    fn attr(&self) -> Attr {
+        Attr::Tensor(Tensor::of(&[self.len()], self))
+    }
+    fn read(a: &Attrs, name: &str) -> Result<Self, String> {
+        a.tensor(name)?.to_f64s().ok_or_else(|| format!("attribute `{name}` holds no floats"))
+    }
+}
+
 /// Types travel as one string: `f32 i64`.
 impl AttrField for Vec<DType> {
     fn attr(&self) -> Attr {

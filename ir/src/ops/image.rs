@@ -5,6 +5,7 @@
 pub mod boxes;
 pub mod codec;
 pub mod colour;
+pub mod distort;
 pub mod patches;
 pub mod resize;
 pub mod sample;

@@ -1,7 +1,7 @@
 //! Images as files: PNG, JPEG, GIF and BMP, as TensorFlow decodes and encodes them.
 //!
 //! PNG, GIF and BMP decode to TensorFlow's numbers. JPEG leaves the inverse transform to the decoder: TensorFlow takes
-//! libjpeg's fast integer one, here it is an accurate one, so samples differ by a few units (`testdata/ops/jpeg.json`
+//! libjpeg's fast integer one, here it is an accurate one, so samples differ by a few units (`testdata/ops/codecs.json`
 //! holds by how much). `E1` for bytes that are no such image, `E2` for images of more than 2^29 samples.
 
 mod bmp;
