@@ -102,9 +102,17 @@ impl DType {
         self.row().4
     }
 
-    /// The type with a number of TensorFlow's `DataType` enum; a reference type (number + 100) gives its base type.
+    /// The type with a number of TensorFlow's `DataType` enum; a reference type (number + 100) gives its base type, and a
+    /// quantized type (qint8, quint8, qint32, qint16, quint16) the integers of its width.
     pub fn from_tf(number: i32) -> Option<DType> {
-        let base = if number > 100 { number - 100 } else { number };
+        let base = match if number > 100 { number - 100 } else { number } {
+            11 => DType::I8.tf_number(),
+            12 => DType::U8.tf_number(),
+            13 => DType::I32.tf_number(),
+            15 => DType::I16.tf_number(),
+            16 => DType::U16.tf_number(),
+            other => other,
+        };
         TABLE.iter().find(|r| r.4 == base).map(|r| r.0)
     }
 

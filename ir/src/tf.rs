@@ -126,21 +126,19 @@ impl TfCx<'_> {
         }
     }
 
+    /// The items of a list attribute.
+    fn items<T>(&self, name: &str, what: &str, one: impl Fn(&TfAttr) -> Option<T>) -> Result<Vec<T>> {
+        let TfAttr::List(l) = self.attr(name)? else { bail!("attribute `{name}` is not a list") };
+        let item = |a| one(a).ok_or_else(|| anyhow!("attribute `{name}` is not a list of {what}"));
+        l.iter().map(item).collect()
+    }
+
     /// A list of integers.
     ///
     /// # Errors
     /// If the attribute is missing or of another kind.
     pub fn ints(&self, name: &str) -> Result<Vec<i64>> {
-        match self.attr(name)? {
-            TfAttr::List(l) => l
-                .iter()
-                .map(|a| match a {
-                    TfAttr::Int(i) => Ok(*i),
-                    _ => bail!("attribute `{name}` is not a list of integers"),
-                })
-                .collect(),
-            _ => bail!("attribute `{name}` is not a list"),
-        }
+        self.items(name, "integers", |a| if let TfAttr::Int(i) = a { Some(*i) } else { None })
     }
 
     /// A list of floats.
@@ -148,16 +146,31 @@ impl TfCx<'_> {
     /// # Errors
     /// If the attribute is missing or of another kind.
     pub fn floats(&self, name: &str) -> Result<Vec<f32>> {
-        match self.attr(name)? {
-            TfAttr::List(l) => l
-                .iter()
-                .map(|a| match a {
-                    TfAttr::Float(x) => Ok(*x),
-                    _ => bail!("attribute `{name}` is not a list of floats"),
-                })
-                .collect(),
-            _ => bail!("attribute `{name}` is not a list"),
-        }
+        self.items(name, "floats", |a| if let TfAttr::Float(x) = a { Some(*x) } else { None })
+    }
+
+    /// A list of types.
+    ///
+    /// # Errors
+    /// If the attribute is missing or of another kind.
+    pub fn dtypes(&self, name: &str) -> Result<Vec<DType>> {
+        self.items(name, "types", |a| if let TfAttr::Type(d) = a { Some(*d) } else { None })
+    }
+
+    /// A list of byte strings.
+    ///
+    /// # Errors
+    /// If the attribute is missing or of another kind.
+    pub fn byte_strings(&self, name: &str) -> Result<Vec<Vec<u8>>> {
+        self.items(name, "strings", |a| if let TfAttr::Str(s) = a { Some(s.clone()) } else { None })
+    }
+
+    /// A list of shapes, each as [`TfCx::shape`] gives it.
+    ///
+    /// # Errors
+    /// If the attribute is missing or of another kind.
+    pub fn shapes(&self, name: &str) -> Result<Vec<Option<Vec<Option<i64>>>>> {
+        self.items(name, "shapes", |a| if let TfAttr::Shape(s) = a { Some(s.clone()) } else { None })
     }
 
     /// The operand with an index.

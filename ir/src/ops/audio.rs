@@ -1,5 +1,6 @@
 //! Sound and speech: spectrograms and cepstra, as compositions; WAV files; connectionist temporal classification.
 
+pub mod beam;
 pub mod ctc;
 pub mod wav;
 
@@ -21,8 +22,13 @@ use crate::tf::{TfBinding, TfCx};
 use crate::{DType, Dim};
 
 /// The ops of these files.
-pub const OPS: &[OpDef] =
-    &[wav::DecodeWav::def(&[]), wav::EncodeWav::def(&[]), ctc::GreedyDecoder::def(&[]), ctc::CtcLoss::def(&[])];
+pub const OPS: &[OpDef] = &[
+    wav::DecodeWav::def(&[]),
+    wav::EncodeWav::def(&[]),
+    ctc::GreedyDecoder::def(&[]),
+    ctc::CtcLoss::def(&[]),
+    beam::BeamSearch::def(&[]),
+];
 
 /// Operand: samples and channels. Frames of the window's length, a stride apart, weighted by Hann's window, with zeros
 /// up to a power of two, transformed.
@@ -140,6 +146,16 @@ fn greedy(cx: &mut TfCx<'_>) -> Result<Vec<Value>> {
     import(cx, op)
 }
 
+fn beam_search(cx: &mut TfCx<'_>) -> Result<Vec<Value>> {
+    let paths = usize::try_from(cx.int("top_paths")?)?;
+    let op = beam::BeamSearch {
+        width: cx.int("beam_width")?,
+        merge_repeated: cx.bool("merge_repeated")?,
+        counts: (0..paths).map(|_| cx.b.fresh_dim("decoded")).collect(),
+    };
+    import(cx, op)
+}
+
 fn ctc_loss(cx: &mut TfCx<'_>, blank_first: bool) -> Result<Vec<Value>> {
     let op = ctc::CtcLoss {
         collapse_labels: cx.bool("preprocess_collapse_repeated")?,
@@ -154,5 +170,6 @@ fn ctc_loss(cx: &mut TfCx<'_>, blank_first: bool) -> Result<Vec<Value>> {
 pub const TF: &[TfBinding] = tf_ops! {
     "AudioSpectrogram" => spectrogram, "Mfcc" => mfcc, "DecodeWav" => decode_wav,
     "EncodeWav" => |cx| import(cx, wav::EncodeWav {}), "CTCGreedyDecoder" => greedy,
+    "CTCBeamSearchDecoder" => beam_search,
     "CTCLoss" => |cx| ctc_loss(cx, false), "CTCLossV2" => |cx| ctc_loss(cx, true),
 };

@@ -41,6 +41,7 @@ fields! {
     Vec<i64>: ints, Ints;
     Vec<Dim>: dims, Dims;
     Tensor: tensor, Tensor;
+    Vec<TensorType>: types, Types;
 }
 
 impl AttrField for Dim {
@@ -49,6 +50,16 @@ impl AttrField for Dim {
     }
     fn read(a: &Attrs, name: &str) -> Result<Self, String> {
         a.dims(name)?.pop().ok_or_else(|| format!("attribute `{name}` is empty"))
+    }
+}
+
+/// Floats travel as a tensor, which keeps every bit.
+impl AttrField for Vec<f64> {
+    fn attr(&self) -> Attr {
+        Attr::Tensor(Tensor::of(&[self.len()], self))
+    }
+    fn read(a: &Attrs, name: &str) -> Result<Self, String> {
+        a.tensor(name)?.to_f64s().ok_or_else(|| format!("attribute `{name}` holds no floats"))
     }
 }
 

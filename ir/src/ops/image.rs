@@ -3,7 +3,9 @@
 //! Most are compositions of gathers and elementwise operations; boxes, whose algorithms are sequential, run on the host.
 
 pub mod boxes;
+pub mod codec;
 pub mod colour;
+pub mod distort;
 pub mod patches;
 pub mod resize;
 pub mod sample;

@@ -8,6 +8,7 @@ pub mod control;
 pub mod count;
 pub mod custom;
 pub mod effect;
+pub mod example;
 pub mod fft;
 pub mod gather;
 pub mod host;
@@ -18,6 +19,7 @@ pub mod nth;
 pub mod numbers;
 pub mod pointwise;
 pub mod quantize;
+pub mod quantized;
 pub mod random;
 pub mod reduce;
 pub mod segment;
@@ -57,19 +59,23 @@ pub const ALL: &[&[OpDef]] = &[
     reduce::OPS,
     contract::OPS,
     window::OPS,
+    &[window::fractional::FractionalPool::def(&[]), image::distort::DistortedBox::def(&[])],
     nn::OPS,
     image::resize::OPS,
     image::boxes::OPS,
+    image::codec::OPS,
     select::OPS,
     segment::OPS,
     count::OPS,
     numbers::OPS,
     quantize::OPS,
+    quantized::OPS,
     fft::OPS,
     random::OPS,
     linalg::OPS,
     strings::OPS,
     sparse::OPS,
+    example::OPS,
     audio::OPS,
     table::OPS,
     bessel::OPS,
@@ -86,13 +92,22 @@ pub const COMPOSED: &[&[TfBinding]] = &[
     image::sample::TF,
     image::patches::TF,
     image::colour::TF,
+    image::codec::TF,
+    image::distort::TF,
+    window::fractional::TF,
     count::TF,
     numbers::TF,
     random::TF,
     linalg::TF,
     strings::TF,
+    segment::TF,
     sparse::TF,
+    quantized::TF,
+    quantized::UNIFORM_TF,
+    quantized::CONVOLUTION_TF,
     sparse::RAGGED_TF,
+    sparse::CROSS_TF,
+    example::TF,
     audio::TF,
     nth::TF,
 ];

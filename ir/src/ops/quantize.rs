@@ -52,7 +52,7 @@ impl Op for StraightThrough {
 }
 
 /// x rounded half away from zero.
-fn round_away(b: &mut Builder, x: Value) -> Result<Value> {
+pub(super) fn round_away(b: &mut Builder, x: Value) -> Result<Value> {
     let whole = b.unary(UnaryOp::Trunc, x)?;
     let rest = b.binary(BinaryOp::Sub, x, whole)?;
     let far = b.unary(UnaryOp::Abs, rest)?;
@@ -185,7 +185,7 @@ fn unbroadcast_to(b: &mut Builder, x: Value, shape: &[Dim]) -> Result<Value> {
 }
 
 /// A vector as it broadcasts along axis `axis` of `rank`.
-fn along(b: &mut Builder, v: Value, axis: Option<usize>, rank: usize) -> Result<Value> {
+pub(super) fn along(b: &mut Builder, v: Value, axis: Option<usize>, rank: usize) -> Result<Value> {
     let Some(axis) = axis else { return Ok(v) };
     let [n] = &b.ty(v).shape[..] else { bail!("{} is no vector of ranges", b.ty(v)) };
     let mut shape = vec![Dim::from(1); rank];

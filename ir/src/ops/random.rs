@@ -44,13 +44,13 @@ pub(crate) fn key_types() -> [TensorType; 2] {
     [TensorType::fixed(DType::U64, &[1]), TensorType::fixed(DType::U64, &[2])]
 }
 
-fn key_tensors(p: Philox) -> Vec<Tensor> {
+pub(crate) fn key_tensors(p: Philox) -> Vec<Tensor> {
     let (key, counter) = p.parts();
     vec![Tensor::of(&[1], &[key]), Tensor::of(&[2], &counter)]
 }
 
 /// Refuses operands that are no key and counter.
-fn check_key(op: &'static str, key: &TensorType, counter: &TensorType) -> Result<(), OpError> {
+pub(crate) fn check_key(op: &'static str, key: &TensorType, counter: &TensorType) -> Result<(), OpError> {
     let [k, c] = key_types();
     let fits = |x: &TensorType, want: &TensorType| {
         x.dtype == want.dtype
@@ -61,7 +61,7 @@ fn check_key(op: &'static str, key: &TensorType, counter: &TensorType) -> Result
 }
 
 /// The generator that a key and a counter stand for.
-fn generator(op: &'static str, key: &Tensor, counter: &Tensor) -> Result<Philox, OpError> {
+pub(crate) fn generator(op: &'static str, key: &Tensor, counter: &Tensor) -> Result<Philox, OpError> {
     match (key.as_slice::<u64>(), counter.as_slice::<u64>()) {
         (Some([key, ..]), Some([low, high, ..])) => Ok(Philox::new(*key, *low, *high)),
         _ => Err(OpError::new(op, "C2", format!("{key:?} and {counter:?} are no key and counter"))),

@@ -4,6 +4,10 @@
 //!
 //! Evaluation of `segment`: E1 an id is outside of the segments, or ids that must ascend do not.
 
+mod grad;
+
+pub use grad::TF;
+
 use anyhow::{Result, bail};
 
 use crate::graph::{TensorType, Value};
@@ -274,24 +278,27 @@ fn sparse(cx: &mut TfCx<'_>, combine: &str, counted: bool) -> Result<Vec<Value>>
 }
 
 /// The ops of this file.
-pub const OPS: &[OpDef] = &[Segment::def(&[
-    TfBinding { op: "SegmentSum", read: |cx| segment(cx, "sum") },
-    TfBinding { op: "SegmentProd", read: |cx| segment(cx, "prod") },
-    TfBinding { op: "SegmentMax", read: |cx| segment(cx, "max") },
-    TfBinding { op: "SegmentMin", read: |cx| segment(cx, "min") },
-    TfBinding { op: "SegmentMean", read: |cx| segment(cx, "mean") },
-    TfBinding { op: "SegmentSumV2", read: |cx| unsorted(cx, "sum") },
-    TfBinding { op: "SegmentProdV2", read: |cx| unsorted(cx, "prod") },
-    TfBinding { op: "SegmentMaxV2", read: |cx| unsorted(cx, "max") },
-    TfBinding { op: "SegmentMinV2", read: |cx| unsorted(cx, "min") },
-    TfBinding { op: "UnsortedSegmentSum", read: |cx| unsorted(cx, "sum") },
-    TfBinding { op: "UnsortedSegmentProd", read: |cx| unsorted(cx, "prod") },
-    TfBinding { op: "UnsortedSegmentMax", read: |cx| unsorted(cx, "max") },
-    TfBinding { op: "UnsortedSegmentMin", read: |cx| unsorted(cx, "min") },
-    TfBinding { op: "SparseSegmentSum", read: |cx| sparse(cx, "sum", false) },
-    TfBinding { op: "SparseSegmentMean", read: |cx| sparse(cx, "mean", false) },
-    TfBinding { op: "SparseSegmentSqrtN", read: |cx| sparse(cx, "sqrt_n", false) },
-    TfBinding { op: "SparseSegmentSumWithNumSegments", read: |cx| sparse(cx, "sum", true) },
-    TfBinding { op: "SparseSegmentMeanWithNumSegments", read: |cx| sparse(cx, "mean", true) },
-    TfBinding { op: "SparseSegmentSqrtNWithNumSegments", read: |cx| sparse(cx, "sqrt_n", true) },
-])];
+pub const OPS: &[OpDef] = &[
+    Segment::def(&[
+        TfBinding { op: "SegmentSum", read: |cx| segment(cx, "sum") },
+        TfBinding { op: "SegmentProd", read: |cx| segment(cx, "prod") },
+        TfBinding { op: "SegmentMax", read: |cx| segment(cx, "max") },
+        TfBinding { op: "SegmentMin", read: |cx| segment(cx, "min") },
+        TfBinding { op: "SegmentMean", read: |cx| segment(cx, "mean") },
+        TfBinding { op: "SegmentSumV2", read: |cx| unsorted(cx, "sum") },
+        TfBinding { op: "SegmentProdV2", read: |cx| unsorted(cx, "prod") },
+        TfBinding { op: "SegmentMaxV2", read: |cx| unsorted(cx, "max") },
+        TfBinding { op: "SegmentMinV2", read: |cx| unsorted(cx, "min") },
+        TfBinding { op: "UnsortedSegmentSum", read: |cx| unsorted(cx, "sum") },
+        TfBinding { op: "UnsortedSegmentProd", read: |cx| unsorted(cx, "prod") },
+        TfBinding { op: "UnsortedSegmentMax", read: |cx| unsorted(cx, "max") },
+        TfBinding { op: "UnsortedSegmentMin", read: |cx| unsorted(cx, "min") },
+        TfBinding { op: "SparseSegmentSum", read: |cx| sparse(cx, "sum", false) },
+        TfBinding { op: "SparseSegmentMean", read: |cx| sparse(cx, "mean", false) },
+        TfBinding { op: "SparseSegmentSqrtN", read: |cx| sparse(cx, "sqrt_n", false) },
+        TfBinding { op: "SparseSegmentSumWithNumSegments", read: |cx| sparse(cx, "sum", true) },
+        TfBinding { op: "SparseSegmentMeanWithNumSegments", read: |cx| sparse(cx, "mean", true) },
+        TfBinding { op: "SparseSegmentSqrtNWithNumSegments", read: |cx| sparse(cx, "sqrt_n", true) },
+    ]),
+    grad::SortedUnique::def(&[]),
+];

@@ -3,6 +3,8 @@
 //! What needs no order of rows is composed of gathers and scatters (`tf`); the ops here run on the host. How many rows
 //! a result has depends on data: a symbol in the op's attributes.
 
+pub mod cross;
+mod cross_tf;
 pub mod edit;
 pub mod ragged;
 mod ragged_tf;
@@ -10,6 +12,7 @@ pub mod rows;
 pub mod sets;
 mod tf;
 
+pub use cross_tf::TF as CROSS_TF;
 pub use ragged_tf::TF as RAGGED_TF;
 pub use tf::TF;
 
@@ -31,6 +34,7 @@ pub const OPS: &[OpDef] = &[
     sets::SetOperation::def(&[]),
     sets::SetSize::def(&[]),
     edit::EditDistance::def(&[]),
+    cross::FeatureCross::def(&[]),
     ragged::RaggedRange::def(&[]),
     ragged::RaggedGather::def(&[]),
     ragged::RaggedToDense::def(&[]),

@@ -2,11 +2,13 @@
 //!
 //! Units other than bytes are the characters of UTF-8, where each byte that does not continue one starts one.
 
+pub mod csv;
 pub mod hash;
 pub mod join;
 pub mod number;
 pub mod raw;
 pub mod regex;
+pub mod script;
 pub mod split;
 mod tf;
 pub mod unicode;
@@ -41,6 +43,8 @@ pub const OPS: &[OpDef] = &[
     unicode::UnicodeDecode::def(&[]),
     unicode::UnicodeEncode::def(&[]),
     unicode::UnicodeTranscode::def(&[]),
+    script::UnicodeScript::def(&[]),
+    csv::DecodeCsv::def(&[]),
 ];
 
 host_op! {

@@ -22,6 +22,7 @@ use crate::tensor::Tensor;
 use crate::{Builder, Dim};
 
 mod eval;
+pub mod fractional;
 mod gradients;
 mod tf;
 

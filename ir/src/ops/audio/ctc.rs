@@ -10,7 +10,7 @@ use crate::tensor::Tensor;
 use crate::{DType, Dim};
 
 /// Time, batch, classes, and each sequence's length.
-fn sizes(op: &'static str, logits: &Tensor, lengths: &Tensor) -> Result<([usize; 3], Vec<usize>), OpError> {
+pub(super) fn sizes(op: &'static str, logits: &Tensor, lengths: &Tensor) -> Result<([usize; 3], Vec<usize>), OpError> {
     let [time, batch, classes] = *logits.shape() else { return Err(OpError::new(op, "C3", "no sequences")) };
     let lengths = ints(lengths).into_iter().map(|n| {
         let fits = usize::try_from(n).ok().filter(|&n| n <= time);

@@ -8,7 +8,7 @@ use crate::tensor::Tensor;
 use crate::{DType, Dim};
 
 /// Refuses splits that do not cut `n` rows: from 0 to `n`, never falling.
-fn check_splits(op: &'static str, splits: &[i64], n: usize) -> Result<(), OpError> {
+pub(super) fn check_splits(op: &'static str, splits: &[i64], n: usize) -> Result<(), OpError> {
     let cuts =
         splits.first() == Some(&0) && splits.last() == Some(&(n as i64)) && splits.windows(2).all(|p| p[0] <= p[1]);
     require(op, "E1", cuts, || format!("the splits {splits:?} do not cut {n} rows"))

@@ -12,18 +12,19 @@ host_op! {
     HashBucket = "hash_bucket" {
         /// How many.
         buckets: i64,
-        /// Two words that key SipHash-2-4; none for FarmHash's fingerprint.
+        /// Two words that key SipHash-2-4; one that seeds MurmurHash64A; none for FarmHash's fingerprint.
         key: Vec<i64>,
     }
     infer |op, given| {
         let [x] = typed("hash_bucket", given, [STRING])?;
         require("hash_bucket", "C4", op.buckets > 0, || format!("{} buckets", op.buckets))?;
-        require("hash_bucket", "C4", matches!(op.key.len(), 0 | 2), || format!("a key of {} words", op.key.len()))?;
+        require("hash_bucket", "C4", op.key.len() <= 2, || format!("a key of {} words", op.key.len()))?;
         Ok(vec![TensorType::new(DType::I64, x.shape.clone())])
     },
     eval |op, x| {
         let hash = |s: &Vec<u8>| match op.key[..] {
             [a, b] => siphash([a as u64, b as u64], s),
+            [seed] => murmur(seed as u64, s),
             _ => farmhash::fingerprint64(s),
         };
         let out: Vec<i64> = strings(x[0]).iter().map(|s| (hash(s) % op.buckets as u64) as i64).collect();
@@ -31,7 +32,43 @@ host_op! {
     },
 }
 
-fn siphash(key: [u64; 2], s: &[u8]) -> u64 {
+/// MurmurHash64A (Appleby), reading words of eight bytes from the least significant byte on.
+fn murmur(seed: u64, s: &[u8]) -> u64 {
+    let mut h = seed ^ (s.len() as u64).wrapping_mul(MIX);
+    let words = s.chunks_exact(8);
+    let tail = words.remainder();
+    let word = |bytes: &[u8]| bytes.iter().rev().fold(0u64, |w, &b| w << 8 | u64::from(b));
+    for w in words {
+        let k = shift_mix(word(w).wrapping_mul(MIX)).wrapping_mul(MIX);
+        h = (h ^ k).wrapping_mul(MIX);
+    }
+    if !tail.is_empty() {
+        h = (h ^ word(tail)).wrapping_mul(MIX);
+    }
+    shift_mix(shift_mix(h).wrapping_mul(MIX))
+}
+
+/// MurmurHash64A's multiplier, which TensorFlow also joins fingerprints with.
+const MIX: u64 = 0xc6a4_a793_5bd1_e995;
+
+fn shift_mix(x: u64) -> u64 {
+    x ^ (x >> 47)
+}
+
+/// FarmHash's fingerprint of bytes.
+pub(crate) fn fingerprint(s: &[u8]) -> u64 {
+    farmhash::fingerprint64(s)
+}
+
+/// One fingerprint of two, as TensorFlow's FingerprintCat64 joins them.
+pub(crate) fn fingerprint_pair(a: u64, b: u64) -> u64 {
+    let joined = (a ^ MIX) ^ shift_mix(b.wrapping_mul(MIX)).wrapping_mul(MIX);
+    let mixed = shift_mix(joined.wrapping_mul(MIX)).wrapping_mul(MIX);
+    shift_mix(mixed)
+}
+
+/// SipHash-2-4.
+pub(crate) fn siphash(key: [u64; 2], s: &[u8]) -> u64 {
     let mut h = siphasher::sip::SipHasher24::new_with_keys(key[0], key[1]);
     h.write(s);
     h.finish()

@@ -67,8 +67,10 @@ fn static_match(cx: &mut TfCx<'_>) -> Result<Vec<Value>> {
     Ok(vec![cx.b.push(regex::RegexFullMatch {}, &[x, pattern])?])
 }
 
-fn bucket(cx: &mut TfCx<'_>, strong: bool) -> Result<Vec<Value>> {
-    let key = if strong { cx.ints("key")? } else { vec![] };
+/// The seed of TensorFlow's Hash64.
+const HASH64_SEED: i64 = 0x00DE_CAFC_AFFE;
+
+fn bucket(cx: &mut TfCx<'_>, key: Vec<i64>) -> Result<Vec<Value>> {
     import(cx, hash::HashBucket { buckets: cx.int("num_buckets")?, key })
 }
 
@@ -129,6 +131,16 @@ fn parse_tensor(cx: &mut TfCx<'_>) -> Result<Vec<Value>> {
     Ok(vec![cx.b.constant(parsed)?])
 }
 
+fn decode_csv(cx: &mut TfCx<'_>) -> Result<Vec<Value>> {
+    let op = csv::DecodeCsv {
+        delimiter: cx.str("field_delim")?,
+        quotes: cx.bool("use_quote_delim")?,
+        missing: cx.str("na_value")?,
+        select: cx.ints("select_cols")?,
+    };
+    import(cx, op)
+}
+
 fn unicode_decode(cx: &mut TfCx<'_>, offsets: bool) -> Result<Vec<Value>> {
     let op = unicode::UnicodeDecode {
         count: cx.b.fresh_dim("chars"),
@@ -186,11 +198,13 @@ pub const TF: &[TfBinding] = tf_ops! {
     "AsString" => as_string,
     "RegexReplace" => |cx| { let global = cx.bool("replace_global")?; import(cx, regex::RegexReplace { global }) },
     "StaticRegexReplace" => static_replace, "RegexFullMatch" => |cx| import(cx, regex::RegexFullMatch {}),
-    "StaticRegexFullMatch" => static_match, "StringToHashBucketFast" => |cx| bucket(cx, false),
-    "StringToHashBucketStrong" => |cx| bucket(cx, true), "Fingerprint" => fingerprint,
+    "StaticRegexFullMatch" => static_match, "StringToHashBucketFast" => |cx| bucket(cx, vec![]),
+    "StringToHashBucket" => |cx| bucket(cx, vec![HASH64_SEED]),
+    "StringToHashBucketStrong" => |cx| { let key = cx.ints("key")?; bucket(cx, key) }, "Fingerprint" => fingerprint,
     "StringSplit" => |cx| split(cx, false), "StringSplitV2" => |cx| split(cx, true), "StringNGrams" => ngrams,
     "DecodeRaw" => |cx| decode_raw(cx, false), "DecodePaddedRaw" => |cx| decode_raw(cx, true),
     "SerializeTensor" => |cx| import(cx, raw::SerializeTensor {}), "ParseTensor" => parse_tensor,
     "UnicodeDecode" => |cx| unicode_decode(cx, false), "UnicodeDecodeWithOffsets" => |cx| unicode_decode(cx, true),
+    "DecodeCSV" => decode_csv, "UnicodeScript" => |cx| import(cx, script::UnicodeScript {}),
     "UnicodeEncode" => unicode_encode, "UnicodeTranscode" => transcode,
 };

@@ -272,8 +272,8 @@ pub fn weights(dtype: DType, shape: &[usize]) -> Tensor {
     }
 }
 
-/// The first difference of two tensors, in words: floats may differ by `tol` relative to the larger of 1 and the value;
-/// the rest not at all.
+/// The first difference of two tensors, in words: floats may differ by `tol` relative to the larger of 1 and the value,
+/// integers by `tol` units; the rest not at all.
 pub fn difference(got: &Tensor, want: &Tensor, tol: f64) -> Option<String> {
     if (got.dtype(), got.shape()) != (want.dtype(), want.shape()) {
         return Some(format!("{got:?} in place of {want:?}"));
@@ -291,6 +291,11 @@ pub fn difference(got: &Tensor, want: &Tensor, tol: f64) -> Option<String> {
     let (g, w): (Vec<f64>, Vec<f64>) = match (reals(got), reals(want)) {
         (Some(g), Some(w)) => (g, w),
         _ if got.same_bits(want) => return None,
+        _ if tol > 0.0 && got.dtype().is_int() => {
+            let (g, w) = (got.to_i64s().unwrap_or_default(), want.to_i64s().unwrap_or_default());
+            let at = g.iter().zip(&w).position(|(g, w)| (g - w).abs() as f64 > tol)?;
+            return Some(format!("element {at} is {}, not {}", g[at], w[at]));
+        }
         _ => {
             return Some(format!(
                 "{:?} {:?} in place of {:?} {:?}",
