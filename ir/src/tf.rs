@@ -126,6 +126,17 @@ impl TfCx<'_> {
         }
     }
 
+    /// A string attribute as bytes, such as a serialized message.
+    ///
+    /// # Errors
+    /// If the attribute is missing or of another kind.
+    pub fn bytes(&self, name: &str) -> Result<Vec<u8>> {
+        match self.attr(name)? {
+            TfAttr::Str(s) => Ok(s.clone()),
+            _ => bail!("attribute `{name}` is not a string"),
+        }
+    }
+
     /// A list of integers.
     ///
     /// # Errors

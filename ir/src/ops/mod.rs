@@ -27,6 +27,7 @@ pub mod strings;
 pub mod table;
 mod wide;
 pub mod window;
+pub mod xla;
 
 use std::collections::HashMap;
 use std::sync::LazyLock;
@@ -69,6 +70,7 @@ pub const ALL: &[&[OpDef]] = &[
     audio::OPS,
     table::OPS,
     bessel::OPS,
+    xla::OPS,
 ];
 
 /// Import rules of TensorFlow ops that are compositions of several ops here, and so belong to none of them.
@@ -90,6 +92,14 @@ pub const COMPOSED: &[&[TfBinding]] = &[
     sparse::RAGGED_TF,
     audio::TF,
     nth::TF,
+    xla::TF[0],
+    xla::TF[1],
+    xla::TF[2],
+    xla::TF[3],
+    xla::TF[4],
+    xla::TF[5],
+    xla::TF[6],
+    xla::TF[7],
 ];
 
 /// Every import rule.
