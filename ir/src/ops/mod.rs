@@ -11,6 +11,7 @@ pub mod fft;
 pub mod gather;
 pub mod host;
 pub mod image;
+pub mod internal;
 pub mod linalg;
 pub mod nn;
 pub mod nth;
@@ -92,6 +93,7 @@ pub const COMPOSED: &[&[TfBinding]] = &[
     sparse::RAGGED_TF,
     audio::TF,
     nth::TF,
+    internal::TF,
     xla::TF[0],
     xla::TF[1],
     xla::TF[2],

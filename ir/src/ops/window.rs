@@ -23,6 +23,7 @@ use crate::{Builder, Dim};
 
 mod eval;
 mod gradients;
+mod second;
 mod tf;
 
 pub(crate) use tf::{Layout, Padding};

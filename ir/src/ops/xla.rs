@@ -13,7 +13,7 @@ pub mod fold;
 pub mod index;
 mod linalg;
 mod one_device;
-mod pad;
+pub(crate) mod pad;
 mod precision;
 mod random;
 mod scalars;

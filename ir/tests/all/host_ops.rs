@@ -93,4 +93,4 @@ macro_rules! tables {
         }
     )* };
 }
-tables!(image select numbers fft random linalg strings sparse audio special xla);
+tables!(image select numbers fft random linalg strings sparse audio special xla internal);

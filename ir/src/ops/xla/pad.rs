@@ -11,7 +11,7 @@ use crate::{Builder, Dim};
 
 /// How one axis is padded; a negative border takes elements away.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) struct Edge {
+pub(crate) struct Edge {
     /// Before the first element.
     pub low: Dim,
     /// After the last element.
@@ -28,7 +28,7 @@ impl Edge {
 }
 
 /// `x` with the scalar `value` around and between its elements; one edge an axis.
-pub(super) fn pad(b: &mut Builder, mut x: Value, value: Value, edges: &[Edge]) -> Result<Value> {
+pub(crate) fn pad(b: &mut Builder, mut x: Value, value: Value, edges: &[Edge]) -> Result<Value> {
     let ty = b.ty(x).clone();
     if edges.len() != ty.rank() || edges.iter().any(|e| !(0..=1 << 30).contains(&e.interior)) {
         bail!("{ty} cannot be padded by {edges:?}");
