@@ -8,6 +8,7 @@
 mod control;
 mod lists;
 mod state;
+mod xla;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
@@ -169,7 +170,8 @@ fn known_here(op: &str) -> bool {
         "StatefulPartitionedCall",
     ];
     let table = tables::makes_table(op) || tables::reads_table(op) || fills_table(op);
-    table || OPS.contains(&op) || control::OPS.contains(&op) || lists::OPS.contains(&op) || state::OPS.contains(&op)
+    let by_file = [control::OPS, lists::OPS, state::OPS, xla::OPS].iter().any(|ops| ops.contains(&op));
+    table || OPS.contains(&op) || by_file
 }
 
 /// Whether an op fills a table: contents are looked up where the table is read, so running it does nothing.
@@ -316,7 +318,9 @@ impl Converter<'_> {
             "Identity" | "StopGradient" | "PreventGradient" if !matches!(inputs.first(), Some(Item::Value(_))) => {
                 vec![first()?]
             }
-            "IdentityN" if inputs.iter().any(|i| !matches!(i, Item::Value(_))) => inputs,
+            "IdentityN" | "_ArrayToList" | "_ListToArray" if inputs.iter().any(|i| !matches!(i, Item::Value(_))) => {
+                inputs
+            }
             "VariableShape" => {
                 let v = self.tensor(first()?)?;
                 self.rule(node, "Shape", &[v])?
@@ -345,6 +349,7 @@ impl Converter<'_> {
             op if control::OPS.contains(&op) => self.control(node, inputs, depth)?,
             op if lists::OPS.contains(&op) => self.list_op(node, inputs)?,
             op if state::OPS.contains(&op) => self.state_op(node, inputs, depth)?,
+            op if xla::OPS.contains(&op) => self.xla_op(node, inputs, depth)?,
             op => {
                 let called = matches!(op, "PartitionedCall" | "StatefulPartitionedCall").then(|| node.func("f"));
                 let function = match called {

@@ -12,3 +12,4 @@ mod loops_verify;
 mod nn_ops;
 mod nn_rules;
 mod scalar_semantics;
+mod xla_rules;

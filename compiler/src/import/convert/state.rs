@@ -109,7 +109,7 @@ impl Converter<'_> {
     }
 
     /// Gives a variable a value.
-    fn assign(&mut self, key: &str, v: Value) -> Result<()> {
+    pub(super) fn assign(&mut self, key: &str, v: Value) -> Result<()> {
         if let Some(declared) = self.model.variables.variables().get(key).and_then(|k| k.dtype)
             && DType::from_tf(declared.number()) != Some(self.frame.b.ty(v).dtype)
         {

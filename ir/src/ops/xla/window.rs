@@ -3,7 +3,7 @@
 //! A window's tap is a strided slice of the operand, as large as the result; so what a function does with a window is a
 //! chain of functions of whole tensors.
 
-use anyhow::{Result, bail};
+use anyhow::{Context, Result, bail};
 
 use super::Scalars;
 use super::fold::is_neutral;
@@ -84,29 +84,43 @@ fn inside(dims: &[WindowDim]) -> Vec<WindowDim> {
     dims.iter().map(plain).collect()
 }
 
-/// `x`'s windows reduced by `f` from `init`, which also stands for padding and holes.
+/// `x`'s windows reduced by `f` from `init`; padding and holes take no part, as in XLA's code for CPUs.
 ///
 /// # Errors
 /// If `f` does not combine two of x's elements, or the windows are not one axis for each of x's, or do not fit.
 pub fn reduce_window(b: &mut Builder, x: Value, init: Value, dims: &[WindowDim], f: &Scalars) -> Result<Value> {
-    check(b, x, dims)?;
+    let extents = check(b, x, dims)?;
     if f.arity() != (2, 1) {
         bail!("function `{}` does not combine two values into one", f.name());
     }
-    let op = f.reduction().filter(|op| op.accepts(b.ty(x).dtype) && !b.ty(x).dtype.is_complex());
-    if let Some(op) = op
-        && is_neutral(b, init, op)
-    {
-        return pool(b, x, dims, op);
+    let dtype = b.ty(x).dtype;
+    if let Some(op) = f.reduction().filter(|op| op.accepts(dtype) && !dtype.is_complex()) {
+        let total = pool(b, x, dims, op)?;
+        return if is_neutral(b, init, op) { Ok(total) } else { single(f.apply(b, &[init, total])?) };
     }
-    let x = pad(b, x, init, &edges(dims))?;
-    let dims = inside(dims);
-    let total = match op {
-        Some(op) => pool(b, x, &dims, op)?,
-        None => along_axes(b, x, &dims, f)?,
-    };
-    let mut y = f.apply(b, &[init, total])?;
-    y.pop().map_or_else(|| bail!("function `{}` gives nothing", f.name()), Ok)
+    let edges = edges(dims);
+    let shape = b.ty(x).shape.clone();
+    let (mut x, mut valid) = (x, None);
+    if edges.iter().any(|e| *e != Edge::none()) {
+        let everywhere = splat(b, DType::Bool, 1.0, &shape)?;
+        let no = b.scalar(DType::Bool, 0.0)?;
+        valid = Some(pad(b, everywhere, no, &edges)?);
+        let zero = b.scalar(dtype, 0.0)?;
+        x = pad(b, x, zero, &edges)?;
+    }
+    let (total, valid) = along_axes(b, x, valid, &inside(dims), f)?;
+    let y = single(f.apply(b, &[init, total])?)?;
+    match valid {
+        Some(v) => {
+            let init = b.broadcast(init, &extents)?;
+            b.select(v, y, init)
+        }
+        None => Ok(y),
+    }
+}
+
+fn single(values: Vec<Value>) -> Result<Value> {
+    values.first().copied().context("the function has no result")
 }
 
 /// Pools, each over at most three axes: the others are batches.
@@ -140,8 +154,29 @@ fn tap(b: &mut Builder, x: Value, taps: &[i64], dims: &[WindowDim], size: &[Dim]
     slice(b, x, Slice { start, size: size.to_vec(), step })
 }
 
-/// Windows without padding reduced axis by axis: taps next to each other are combined first.
-fn along_axes(b: &mut Builder, mut x: Value, dims: &[WindowDim], f: &Scalars) -> Result<Value> {
+/// Two parts of windows combined, where each has an element at all.
+fn combine(
+    b: &mut Builder,
+    left: (Value, Option<Value>),
+    right: (Value, Option<Value>),
+    f: &Scalars,
+) -> Result<(Value, Option<Value>)> {
+    let both = single(f.apply(b, &[left.0, right.0])?)?;
+    let (Some(there), Some(here)) = (left.1, right.1) else { return Ok((both, None)) };
+    let kept = b.select(here, both, left.0)?;
+    let value = b.select(there, kept, right.0)?;
+    Ok((value, Some(b.binary(BinaryOp::Or, there, here)?)))
+}
+
+/// Windows without padding reduced axis by axis, so that taps next to each other are combined first; elements that are
+/// not `valid` take no part.
+fn along_axes(
+    b: &mut Builder,
+    x: Value,
+    valid: Option<Value>,
+    dims: &[WindowDim],
+    f: &Scalars,
+) -> Result<(Value, Option<Value>)> {
     let taps: i64 = dims.iter().map(|d| d.size).fold(0, i64::saturating_add);
     if taps > MAX_TAPS {
         bail!(
@@ -150,23 +185,25 @@ fn along_axes(b: &mut Builder, mut x: Value, dims: &[WindowDim], f: &Scalars) ->
             f.name()
         );
     }
+    let mut sum = (x, valid);
     for axis in (0..dims.len()).rev() {
         let mut one = vec![crate::ops::window::window_dim(1, 1); dims.len()];
         one[axis] = dims[axis].clone();
-        let size = check(b, x, &one)?;
+        let size = check(b, sum.0, &one)?;
         let mut total = None;
         for t in 0..dims[axis].size {
             let mut at = vec![0; dims.len()];
             at[axis] = t;
-            let next = tap(b, x, &at, &one, &size)?;
+            let value = tap(b, sum.0, &at, &one, &size)?;
+            let real = sum.1.map(|v| tap(b, v, &at, &one, &size)).transpose()?;
             total = Some(match total {
-                Some(sum) => f.apply(b, &[sum, next])?[0],
-                None => next,
+                Some(before) => combine(b, before, (value, real), f)?,
+                None => (value, real),
             });
         }
-        x = total.unwrap_or(x);
+        sum = total.unwrap_or(sum);
     }
-    Ok(x)
+    Ok(sum)
 }
 
 /// The operands of an XlaSelectAndScatter.
