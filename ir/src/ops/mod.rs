@@ -94,14 +94,14 @@ pub const COMPOSED: &[&[TfBinding]] = &[
     audio::TF,
     nth::TF,
     internal::TF,
-    xla::TF[0],
-    xla::TF[1],
-    xla::TF[2],
-    xla::TF[3],
-    xla::TF[4],
-    xla::TF[5],
-    xla::TF[6],
-    xla::TF[7],
+    xla::blocks::TF,
+    xla::conv::TF,
+    xla::dot::TF,
+    xla::index::TF,
+    xla::linalg::TF,
+    xla::one_device::TF,
+    xla::pad::TF,
+    xla::precision::TF,
 ];
 
 /// Every import rule.

@@ -6,15 +6,15 @@
 //! [`Scalars`].
 
 pub mod blocks;
-mod conv;
+pub mod conv;
 mod dimensions;
-mod dot;
+pub mod dot;
 pub mod fold;
 pub mod index;
-mod linalg;
-mod one_device;
-pub(crate) mod pad;
-mod precision;
+pub mod linalg;
+pub mod one_device;
+pub mod pad;
+pub mod precision;
 mod random;
 mod scalars;
 pub mod sort;
@@ -23,11 +23,6 @@ pub mod window;
 pub use scalars::Scalars;
 
 use crate::op::OpDef;
-use crate::tf::TfBinding;
 
 /// The ops of this family; the rest of it is compositions.
 pub const OPS: &[OpDef] = &[random::RngBits::def(random::TF), sort::ArgSort::def(sort::TF)];
-
-/// The import rules of this family, by file.
-pub const TF: [&[TfBinding]; 8] =
-    [blocks::TF, conv::TF, dot::TF, index::TF, linalg::TF, one_device::TF, pad::TF, precision::TF];
