@@ -126,6 +126,17 @@ impl TfCx<'_> {
         }
     }
 
+    /// A string attribute as bytes, such as a serialized message.
+    ///
+    /// # Errors
+    /// If the attribute is missing or of another kind.
+    pub fn bytes(&self, name: &str) -> Result<Vec<u8>> {
+        match self.attr(name)? {
+            TfAttr::Str(s) => Ok(s.clone()),
+            _ => bail!("attribute `{name}` is not a string"),
+        }
+    }
+
     /// The items of a list attribute.
     fn items<T>(&self, name: &str, what: &str, one: impl Fn(&TfAttr) -> Option<T>) -> Result<Vec<T>> {
         let TfAttr::List(l) = self.attr(name)? else { bail!("attribute `{name}` is not a list") };

@@ -51,7 +51,7 @@ def tensor(a):
             return {"dtype": "bytes", "shape": list(a.shape), "data": [s.decode("latin-1") for s in strings]}
     data = a.reshape(-1)
     if a.dtype.name in ("float16", "bfloat16"):
-        return {"dtype": NAMES[a.dtype.name], "shape": list(a.shape), "data": data.astype("float32").tolist()}
+        data = data.astype("float32")
     if a.dtype.kind == "c":
         data = np.stack([data.real, data.imag], -1).reshape(-1)
     # JSON has no NaN and no infinities.

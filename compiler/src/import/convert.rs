@@ -13,6 +13,7 @@ mod lists;
 mod optimizers;
 mod stacks;
 mod state;
+mod xla;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
@@ -221,7 +222,7 @@ fn known_here(op: &str) -> bool {
         "StatefulPartitionedCall",
     ];
     let table = tables::makes_table(op) || tables::reads_table(op) || fills_table(op);
-    let own = [control::OPS, lists::OPS, stacks::OPS].iter().any(|ops| ops.contains(&op));
+    let own = [control::OPS, lists::OPS, stacks::OPS, xla::OPS].iter().any(|ops| ops.contains(&op));
     table
         || own
         || OPS.contains(&op)
@@ -383,7 +384,9 @@ impl Converter<'_> {
             "Identity" | "StopGradient" | "PreventGradient" if !matches!(inputs.first(), Some(Item::Value(_))) => {
                 vec![first()?]
             }
-            "IdentityN" if inputs.iter().any(|i| !matches!(i, Item::Value(_))) => inputs,
+            "IdentityN" | "_ArrayToList" | "_ListToArray" if inputs.iter().any(|i| !matches!(i, Item::Value(_))) => {
+                inputs
+            }
             "Add" | "AddV2" | "AddN" if inputs.iter().any(|i| matches!(i, Item::List(_))) => {
                 vec![self.sum_of_lists(inputs)?]
             }
@@ -418,6 +421,7 @@ impl Converter<'_> {
             op if state::is_state(op) => self.state_op(node, inputs, depth)?,
             op if generators::is_generator(op) => self.generate(node, inputs)?,
             op if optimizers::is_update(op) => self.update(node, inputs)?,
+            op if xla::OPS.contains(&op) => self.xla_op(node, inputs, depth)?,
             op => {
                 let called = matches!(op, "PartitionedCall" | "StatefulPartitionedCall").then(|| node.func("f"));
                 let function = match called {

@@ -22,6 +22,8 @@ use crate::{Builder, Dim};
 pub(crate) mod gemm;
 mod tf;
 
+pub(crate) use tf::einsum;
+
 /// `contract lhs, rhs`: the sum over the labels that the result lacks of the products of elements.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Contract {

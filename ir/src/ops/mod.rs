@@ -13,6 +13,7 @@ pub mod fft;
 pub mod gather;
 pub mod host;
 pub mod image;
+pub mod internal;
 pub mod linalg;
 pub mod nn;
 pub mod nth;
@@ -32,6 +33,7 @@ pub mod surface;
 pub mod table;
 mod wide;
 pub mod window;
+pub mod xla;
 
 use std::collections::HashMap;
 use std::sync::LazyLock;
@@ -80,6 +82,7 @@ pub const ALL: &[&[OpDef]] = &[
     table::OPS,
     bessel::OPS,
     special::OPS,
+    xla::OPS,
 ];
 
 /// Import rules of TensorFlow ops that are compositions of several ops here, and so belong to none of them.
@@ -110,6 +113,15 @@ pub const COMPOSED: &[&[TfBinding]] = &[
     example::TF,
     audio::TF,
     nth::TF,
+    internal::TF,
+    xla::blocks::TF,
+    xla::conv::TF,
+    xla::dot::TF,
+    xla::index::TF,
+    xla::linalg::TF,
+    xla::one_device::TF,
+    xla::pad::TF,
+    xla::precision::TF,
 ];
 
 /// Every import rule.

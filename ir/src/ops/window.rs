@@ -24,6 +24,7 @@ use crate::{Builder, Dim};
 mod eval;
 pub mod fractional;
 mod gradients;
+mod second;
 mod tf;
 
 pub(crate) use tf::{Layout, Padding};
@@ -105,7 +106,7 @@ fn same_length<T>(v: Vec<T>, n: usize, name: &str) -> Result<Vec<T>, String> {
 }
 
 /// Sizes within reason: products of two of them, and sums of such, stay far inside i64.
-const LARGEST: i64 = 1 << 30;
+pub(crate) const LARGEST: i64 = 1 << 30;
 
 /// The spatial extents of the result; the operand's type satisfies C2.
 fn infer_spatial(op: &'static str, x: &TensorType, dims: &[WindowDim]) -> Result<Vec<Dim>, OpError> {

@@ -93,4 +93,6 @@ macro_rules! tables {
         }
     )* };
 }
-tables!(codecs edges features quantized image select numbers fft random linalg strings sparse audio special);
+tables!(
+    codecs edges features quantized image select numbers fft random linalg strings sparse audio special xla internal
+);

@@ -13,3 +13,4 @@ mod nn_ops;
 mod nn_rules;
 mod scalar_semantics;
 mod surface;
+mod xla_rules;

@@ -21,14 +21,15 @@ use super::lists::{List, ListData};
 use super::{Converter, Frame, Item};
 
 /// The ops of this file.
-pub(super) const OPS: &[&str] = &["If", "StatelessIf", "Case", "StatelessCase", "While", "StatelessWhile"];
+pub(super) const OPS: &[&str] =
+    &["If", "StatelessIf", "XlaIf", "Case", "StatelessCase", "While", "StatelessWhile", "XlaWhile"];
 
 /// How often a loop's body is built to find the types of its values: each time a dimension or a list is settled.
 const MAX_ROUNDS: usize = 12;
 
 /// How a value from outside enters a function.
 #[derive(Clone, Debug)]
-enum Entry {
+pub(super) enum Entry {
     /// As a parameter.
     Param(TensorType),
     /// A list as a parameter that holds its buffer.
@@ -53,10 +54,10 @@ impl Entry {
 }
 
 /// A function that was built and is not in the module yet.
-struct Sub {
-    frame: Frame,
+pub(super) struct Sub {
+    pub(super) frame: Frame,
     /// Its results, then the present values of the variables that are threaded through.
-    items: Vec<Item>,
+    pub(super) items: Vec<Item>,
 }
 
 impl Sub {
@@ -65,7 +66,7 @@ impl Sub {
     }
 
     /// Variables that are assigned inside and are not threaded through.
-    fn escaping(&self) -> Vec<String> {
+    pub(super) fn escaping(&self) -> Vec<String> {
         self.frame.newly_assigned.iter().cloned().collect()
     }
 
@@ -87,7 +88,7 @@ impl Converter<'_> {
             node.func(attr).map(|f| f.name.clone()).with_context(|| format!("attribute `{attr}` names no function"))
         };
         match &*node.op {
-            "While" | "StatelessWhile" => self.while_loop(&func("cond")?, &func("body")?, inputs, depth),
+            "While" | "StatelessWhile" | "XlaWhile" => self.while_loop(&func("cond")?, &func("body")?, inputs, depth),
             op => {
                 let mut inputs = inputs.into_iter();
                 let selector = inputs.next().ok_or_else(|| anyhow!("it has no operand to select by"))?;
@@ -134,7 +135,7 @@ impl Converter<'_> {
     }
 
     /// Builds a function on entries; the last `threaded.len()` of them are variables.
-    fn build(&mut self, name: &str, entries: &[Entry], threaded: &[String], depth: usize) -> Result<Sub> {
+    pub(super) fn build(&mut self, name: &str, entries: &[Entry], threaded: &[String], depth: usize) -> Result<Sub> {
         let inner = Frame::new(self.frame.b.sibling(name));
         let outer = std::mem::replace(&mut self.frame, inner);
         let built = self.build_inside(name, entries, threaded, depth);
@@ -170,7 +171,7 @@ impl Converter<'_> {
     }
 
     /// Runs `f` with the function of `sub` under construction.
-    fn inside<T>(&mut self, sub: &mut Sub, f: impl FnOnce(&mut Self) -> Result<T>) -> Result<T> {
+    pub(super) fn inside<T>(&mut self, sub: &mut Sub, f: impl FnOnce(&mut Self) -> Result<T>) -> Result<T> {
         std::mem::swap(&mut self.frame, &mut sub.frame);
         let result = f(self);
         std::mem::swap(&mut self.frame, &mut sub.frame);

@@ -203,7 +203,7 @@ fn finish(b: &mut Builder, x: Value, labels: &[u8], out: &[u8]) -> Result<Value>
     Ok(x)
 }
 
-fn einsum(cx: &mut TfCx<'_>) -> Result<Vec<Value>> {
+pub(crate) fn einsum(cx: &mut TfCx<'_>) -> Result<Vec<Value>> {
     let equation = cx.str("equation")?;
     let ranks: Vec<usize> = cx.inputs.iter().map(|&v| cx.b.ty(v).rank()).collect();
     let e = parse_equation(&equation, &ranks)?;

@@ -390,6 +390,18 @@ fn max_pool_grad(cx: &mut TfCx<'_>, n: usize, operands: Option<usize>) -> Result
     Ok(vec![layout.leave(cx.b, dx)?])
 }
 
+/// Operands: operand and result of the pool, and what takes the operand's place in the gradient.
+fn max_pool_grad_grad(cx: &mut TfCx<'_>, n: usize, operands: Option<usize>) -> Result<Vec<Value>> {
+    let (size, strides) = pool_lists(cx, operands)?;
+    let spec = Spec::read(cx, n, &strides)?;
+    let layout = spec.layout;
+    let (x, y, g) = (cx.input(0)?, cx.input(1)?, cx.input(2)?);
+    let (x, y, g) = (layout.enter(cx.b, x)?, layout.enter(cx.b, y)?, layout.enter(cx.b, g)?);
+    let dims = spec.dims(&spatial(layout, &size, n, "ksize")?, &cx.b.ty(x).shape)?;
+    let gg = super::second::at_maximum(cx.b, &dims, x, y, g)?;
+    Ok(vec![layout.leave(cx.b, gg)?])
+}
+
 /// Operands: shape of the operand, cotangent of the result.
 fn avg_pool_grad(cx: &mut TfCx<'_>, n: usize) -> Result<Vec<Value>> {
     let (size, strides) = pool_lists(cx, None)?;
@@ -424,6 +436,9 @@ pub(super) const POOL: &[TfBinding] = &[
     TfBinding { op: "MaxPoolGrad", read: |cx| max_pool_grad(cx, 2, None) },
     TfBinding { op: "MaxPoolGradV2", read: |cx| max_pool_grad(cx, 2, Some(3)) },
     TfBinding { op: "MaxPool3DGrad", read: |cx| max_pool_grad(cx, 3, None) },
+    TfBinding { op: "MaxPoolGradGrad", read: |cx| max_pool_grad_grad(cx, 2, None) },
+    TfBinding { op: "MaxPoolGradGradV2", read: |cx| max_pool_grad_grad(cx, 2, Some(3)) },
+    TfBinding { op: "MaxPool3DGradGrad", read: |cx| max_pool_grad_grad(cx, 3, None) },
 ];
 
 /// Bindings of `avg_pool`.
