@@ -143,7 +143,7 @@ mod tests {
         };
         assert_eq!(run(0)[1].to_f64s().unwrap()[0], 100.0);
         let again = run(1000);
-        assert_eq!(again[1].to_f64s().unwrap()[0], 400.0 * f64::from(97f32 / 100f32));
+        assert_eq!(again[1].to_f64s().unwrap()[0], f64::from(97f32 / 100f32 * 400f32));
         assert!(again[0].to_i64s().unwrap().iter().filter(|&&c| c == 2).count() > 350);
     }
 }
