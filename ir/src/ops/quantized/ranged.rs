@@ -129,15 +129,14 @@ fn add(cx: &mut TfCx<'_>) -> Result<Vec<Value>> {
     let to = sum_range(b, x, y, 16384.0)?;
     let mut parts = vec![];
     for (r, v) in [(x, xv), (y, yv)] {
-        // A single number is placed by itself.
-        parts.push(
-            if is_one(&b.ty(v).shape) && !(is_one(&b.ty(xv).shape) && is_one(&b.ty(yv).shape) && parts.is_empty()) {
-                let real = r.real(b, v)?;
-                to.number(b, real)?
-            } else {
-                widened(b, r, to, v)?
-            },
-        );
+        // A single number is placed by itself; of two single ones the first.
+        let lone = is_one(&b.ty(v).shape) && (parts.is_empty() || !is_one(&b.ty(xv).shape));
+        parts.push(if lone {
+            let real = r.real(b, v)?;
+            to.number(b, real)?
+        } else {
+            widened(b, r, to, v)?
+        });
     }
     let z = b.binary(Add, parts[0], parts[1])?;
     Ok(vec![z, to.low, to.high])

@@ -56,7 +56,7 @@ fn gradient(cx: &mut TfCx<'_>, combine: &str, unique: bool) -> Result<Vec<Value>
             count = b.unary(UnaryOp::Sqrt, count)?;
         }
         let count = b.push(Gather { axis: 0, batch_dims: 0 }, &[count, ids])?;
-        let count = b.reshape(count, &[&[n.clone()], &vec![Dim::from(1); ty.rank() - 1][..]].concat())?;
+        let count = b.reshape(count, &[std::slice::from_ref(n), &vec![Dim::from(1); ty.rank() - 1][..]].concat())?;
         share = b.binary(BinaryOp::Div, share, count)?;
     }
     let (rows, places, taken) = match unique {
