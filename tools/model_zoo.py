@@ -14,6 +14,7 @@ import argparse
 import json
 import os
 import pathlib
+import shutil
 import subprocess
 import sys
 
@@ -236,24 +237,33 @@ def export(name, case, folder):
     rng = np.random.default_rng(1)
     model = case.build()
     perturb(model, rng)
-    folder.mkdir(parents=True)
-    path = str(folder / "saved_model")
+    partial = folder.with_name(folder.name + ".partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir(parents=True)
+    path = str(partial / "saved_model")
     model.export(path, verbose=False)
     signature = tf.saved_model.load(path).signatures["serving_default"]
     for b in case.batches:
         feeds = case.feeds(rng, b)
         outputs = {k: v.numpy() for k, v in signature(**{k: tf.constant(v) for k, v in feeds.items()}).items()}
         for k, v in outputs.items():
-            assert np.isfinite(v).all() and v.std() > 0, f"{name}: output {k} says nothing: {v.ravel()[:4]}"
+            assert np.isfinite(v).all() and (v.size == 1 or v.std() > 0), f"{name}: output {k} says nothing: {v.ravel()[:4]}"
         arrays = {f"in:{k}": v.astype("S") if v.dtype == object else v for k, v in feeds.items()}
-        np.savez(folder / f"ref_b{b}.npz", **arrays, **{f"out:{k}": v for k, v in outputs.items()})
+        np.savez(partial / f"ref_b{b}.npz", **arrays, **{f"out:{k}": v for k, v in outputs.items()})
+    shutil.rmtree(folder, ignore_errors=True)
+    partial.rename(folder)
+
+
+# TensorFlow's own convolutions, Eigen's and oneDNN's, differ by 9e-6 on the DenseNet: random weights amplify rounding.
+TOLERANCE = "2e-5"
 
 
 def verify(kiln, backend, folder):
     """`kiln verify` of every reference; the largest relative error, or what it said."""
     worst = 0.0
     for ref in sorted(folder.glob("ref_b*.npz")):
-        command = [kiln, "verify", str(folder / "saved_model"), "--inputs", str(ref), "--backend", backend, "--json"]
+        command = [kiln, "verify", str(folder / "saved_model"), "--inputs", str(ref), "--backend", backend]
+        command += ["--tol", TOLERANCE, "--json"]
         done = subprocess.run(command, capture_output=True, text=True)
         if done.returncode:
             return None, f"{ref.name}: {(done.stderr or done.stdout).strip().splitlines()[-1]}"
@@ -269,7 +279,7 @@ def main():
     arguments.add_argument("--kiln", help="the binary to check")
     arguments.add_argument("--backends", default="llvm,cranelift", help="of that build, separated by commas")
     arguments.add_argument("--list", action="store_true")
-    args = arguments.parse_args()
+    args = arguments.parse_intermixed_args()
     if args.list or not args.dir:
         print(" ".join(CASES))
         return 0 if args.list else 2

@@ -40,7 +40,7 @@ fn a_function_of_a_shared_library_runs_in_memory() {
     let at = |name: &str| folder.path().join(name).to_str().unwrap().to_string();
     cc(folder.path(), &["-shared", "-fPIC", &program("repeat_scaled.c"), "-o", "lib.so"]);
     let x: Vec<f32> = (0..6u8).map(f32::from).collect();
-    npz::write(Path::new(&at("in.npz")), &vec![("in:x".into(), Tensor::of(&[2, 3], &x))]).unwrap();
+    npz::write(Path::new(&at("in.npz")), &[("in:x".into(), Tensor::of(&[2, 3], &x))]).unwrap();
     let model = program("custom.pbtxt");
     for backend in backends() {
         let (input, output, lib) = (at("in.npz"), at("out.npz"), at("lib.so"));

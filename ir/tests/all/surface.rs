@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 
 use kiln_ir::lower::Lower;
 use kiln_ir::ops::surface::{Gradient, Place};
-use kiln_ir::{DType, ParamKind, TensorType};
+use kiln_ir::tf::{TfAttr, TfNode};
+use kiln_ir::{DType, ParamKind, Tensor, TensorType, ops};
 
 use crate::common::{Case, Imported, expand, gradient, table};
 
@@ -50,6 +51,29 @@ fn places_of(i: &Imported) -> (bool, bool) {
     (host, compiled)
 }
 
+/// A node of the op on one to three arrays of one shape, for the first type and number of operands that it takes.
+fn plain_case(op: &str) -> Option<Case> {
+    for dtype in [DType::F32, DType::I32, DType::Bool, DType::C64] {
+        for operands in 1..=3 {
+            let attrs = [("T".to_string(), TfAttr::Type(dtype))].into_iter().collect();
+            let case = Case {
+                name: format!("{op} of {operands} {dtype}"),
+                node: TfNode { name: "n".into(), op: op.into(), attrs },
+                inputs: vec![(Tensor::zeros(dtype, &[2, 3]), false); operands],
+                outputs: vec![],
+                grads: None,
+                symbolic: vec![],
+                error: None,
+                tol: None,
+            };
+            if case.import(false).is_ok_and(|i| !i.outputs.is_empty()) {
+                return Some(case);
+            }
+        }
+    }
+    None
+}
+
 #[test]
 fn the_table_says_what_the_cases_become() {
     let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../testdata/ops");
@@ -69,6 +93,14 @@ fn the_table_says_what_the_cases_become() {
             (false, _) => Place::Compiled,
         });
         entry.0.push(gradient_of(&case, i));
+    }
+    // Ops without a case that take arrays of one shape and no attributes but their type: mostly elementwise ones.
+    for op in ops::tf_bindings().map(|b| b.op).filter(|op| !found.contains_key(*op)).collect::<Vec<_>>() {
+        if let Some(case) = plain_case(op) {
+            let i = case.import(false).expect("it was imported before");
+            let place = if places_of(&i).0 { Place::Host } else { Place::Compiled };
+            found.insert(op.to_string(), (vec![gradient_of(&case, i)], vec![place]));
+        }
     }
     let mut lines = String::new();
     for (op, (gradients, places)) in found {
