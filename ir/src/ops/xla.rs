@@ -1,7 +1,7 @@
 //! The ops by which TensorFlow graphs name XLA's operations (`XlaDot`, `XlaGather`, ..), as one device computes them.
 //!
 //! They are compositions of the IR's ops: what is XLA's own is the meaning of their attributes, which for products,
-//! convolutions, gathers and scatters are serialized messages ([`dimensions`]). Ops that take functions are built by the
+//! convolutions, gathers and scatters are serialized messages (`dimensions`). Ops that take functions are built by the
 //! functions of [`fold`], [`window`], [`sort`] and [`index`], which whoever holds the graph's library calls with
 //! [`Scalars`].
 
