@@ -47,6 +47,7 @@ enum Command {
 
 /// Runs the command line of this process.
 pub fn main() -> ExitCode {
+    sigpipe::reset();
     let cli = match Cli::try_parse_from(with_dashes(std::env::args_os())) {
         Ok(cli) => cli,
         Err(e) => {

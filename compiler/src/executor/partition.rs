@@ -38,7 +38,7 @@ pub fn host_reason(module: &Module, f: &Function, n: &Node) -> Option<String> {
             });
             inside.map(|why| format!("it calls what the host runs: {why}"))
         }
-        Lower::Host => Some("its family is Host".into()),
+        Lower::Host => Some("no kernel computes it".into()),
         _ if n.outputs.len() != 1 => Some("kernels have one result".into()),
         _ => None,
     }

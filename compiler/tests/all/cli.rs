@@ -61,3 +61,39 @@ fn run_reports_the_workspace_between_its_bound_and_the_sum_of_all_buffers() {
     assert!(bytes("workspace_bound_bytes") <= bytes("workspace_bytes"));
     assert!(bytes("workspace_bytes") <= bytes("workspace_naive_bytes"));
 }
+
+#[test]
+fn a_reader_that_goes_away_is_no_panic() {
+    let mut child = Command::new(env!("CARGO_BIN_EXE_kiln"))
+        .args(["ops", "--markdown"])
+        .stdout(std::process::Stdio::piped())
+        .stderr(std::process::Stdio::piped())
+        .spawn()
+        .expect("kiln starts");
+    drop(child.stdout.take());
+    let out = child.wait_with_output().unwrap();
+    assert_eq!(String::from_utf8_lossy(&out.stderr), "");
+}
+
+#[test]
+fn inspect_says_what_of_the_optimized_graph_is_compiled() {
+    let model = testdata("digits/saved_model");
+    let out = kiln(&["inspect", model.to_str().unwrap(), "--json"]);
+    assert!(out.status.success(), "{}", String::from_utf8_lossy(&out.stderr));
+    let facts: serde_json::Value = serde_json::from_slice(&out.stdout).unwrap();
+    let boundary = &facts["boundary"];
+    assert!(boundary["nodes"].as_u64().unwrap() > 5, "{boundary}");
+    assert_eq!((boundary["parts"].as_u64(), boundary["host"].as_array().map(Vec::len)), (Some(1), Some(0)));
+    assert_eq!(facts["unsupported"].as_array().map(Vec::len), Some(0));
+}
+
+#[test]
+fn ops_are_found_by_a_part_of_their_names() {
+    let out = kiln(&["ops", "conv2d", "--json"]);
+    let rows: serde_json::Value = serde_json::from_slice(&out.stdout).unwrap();
+    let names: Vec<&str> = rows.as_array().unwrap().iter().filter_map(|r| r["op"].as_str()).collect();
+    assert!(names.contains(&"Conv2D") && names.contains(&"Conv2DBackpropInput"), "{names:?}");
+    let out = kiln(&["ops", "NoSuchOp"]);
+    assert_eq!(out.status.code(), Some(1));
+    assert!(String::from_utf8_lossy(&out.stderr).contains("no supported op's name contains `NoSuchOp`"));
+}
