@@ -16,6 +16,8 @@
 //! the pointers of its global buffers, its symbols as `int64_t`, then a pointer to an `int32_t` status cell, which
 //! [`kiln_ir::loops::Inst::Check`] sets.
 
+use std::collections::BTreeSet;
+
 use kiln_ir::loops::Kernel;
 use kiln_ir::{DType, Dim, Symbol, SymbolBounds};
 
@@ -184,6 +186,19 @@ pub struct Program {
     pub steps: Vec<Step>,
     /// Data symbols for objects; a JIT ignores them.
     pub data: Vec<DataSymbol>,
+}
+
+impl Program {
+    /// The C functions that the linker has to find: those of custom ops.
+    pub fn externals(&self) -> BTreeSet<&str> {
+        let mut names = BTreeSet::new();
+        Step::for_each_leaf(&self.steps, &mut |s| {
+            if let Step::Extern { function: External::Symbol(name), .. } = s {
+                names.insert(name.as_str());
+            }
+        });
+        names
+    }
 }
 
 /// The host entry point of compiled code; see the module's documentation.

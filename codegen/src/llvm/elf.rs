@@ -4,6 +4,8 @@
 //! Objects come from LLVM, so their structure is sound; every access is checked all the same, and a surprise is an
 //! error.
 
+use std::collections::BTreeSet;
+
 use anyhow::{Context as _, Result, bail, ensure};
 
 /// Functions that an object may import: libc's memory functions and libm.
@@ -95,12 +97,13 @@ fn symbols(b: &[u8]) -> Result<Vec<Symbol<'_>>> {
     Ok(found)
 }
 
-/// Fails if the object needs a symbol that neither libc nor libm has.
-pub(super) fn check_imports(object: &[u8]) -> Result<()> {
+/// Fails if the object needs a symbol that neither libc nor libm has, and that is not one of `own`, which its user defines.
+pub(super) fn check_imports(object: &[u8], own: &BTreeSet<&str>) -> Result<()> {
     let bad: Vec<&str> = symbols(object)?
         .iter()
         .filter(|s| {
-            s.section == 0 && !s.name.is_empty() && !IMPORTS.contains(&s.name) && s.name != "_GLOBAL_OFFSET_TABLE_"
+            let known = IMPORTS.contains(&s.name) || own.contains(s.name) || s.name == "_GLOBAL_OFFSET_TABLE_";
+            s.section == 0 && !s.name.is_empty() && !known
         })
         .map(|s| s.name)
         .collect();

@@ -36,8 +36,8 @@ pub(super) fn print_host(
 ) -> Result<()> {
     let attributes = env.attributes();
     let prefix = &program.prefix;
-    let (run, declared) = Printer::new(program, weights).run().context("host program")?;
-    for name in declared {
+    let run = Printer::new(program, weights).run().context("host program")?;
+    for name in program.externals() {
         module.out += &format!("declare i32 @{name}(ptr, i64, ptr, i64, ptr)\n");
     }
     let size = Printer::new(program, weights).workspace_size().context("workspace size")?;
@@ -118,8 +118,6 @@ struct Printer<'a> {
     /// While sizes are computed: whether one has left i64.
     overflow: Option<Op>,
     checked: bool,
-    /// C functions that are called by name.
-    declared: std::collections::BTreeSet<String>,
 }
 
 impl<'a> Printer<'a> {
@@ -134,7 +132,6 @@ impl<'a> Printer<'a> {
             symbols: HashMap::new(),
             overflow: None,
             checked: false,
-            declared: Default::default(),
         }
     }
 
@@ -200,7 +197,7 @@ impl<'a> Printer<'a> {
         Ok(self.body)
     }
 
-    fn run(mut self) -> Result<(Body, std::collections::BTreeSet<String>)> {
+    fn run(mut self) -> Result<Body> {
         let p = self.program;
         let slots =
             p.symbols.len() + p.inputs.len() + p.outputs.len() + usize::from(matches!(p.weights, Weights::Argument));
@@ -250,7 +247,7 @@ impl<'a> Printer<'a> {
         self.scratch();
         self.steps(&p.steps)?;
         self.body.line(format_args!("ret i32 0"));
-        Ok((self.body, self.declared))
+        Ok(self.body)
     }
 
     fn require_aligned(&mut self, pointer: &Op, status: Status) {
@@ -442,10 +439,7 @@ impl<'a> Printer<'a> {
         let text = self.body.name();
         self.body.line(format_args!("{text} = inttoptr {attributes} to ptr"));
         let callee = match function {
-            External::Symbol(name) => {
-                self.declared.insert(name.clone());
-                format!("@{name}")
-            }
+            External::Symbol(name) => format!("@{name}"),
             External::Address(a) => format!("inttoptr (i64 {a} to ptr)"),
         };
         let i32s = LTy { elem: Elem::I(32), lanes: 1 };

@@ -167,7 +167,7 @@ pub fn compile_object(program: &Program, target: &Target, options: &Options<'_>)
     if options.emit != Emit::Obj || !env.elf {
         return Ok(output);
     }
-    elf::check_imports(&output)?;
+    elf::check_imports(&output, &program.externals())?;
     match &program.weights {
         Weights::Embedded(w) => elf::fill_section(output, &format!("{prefix}_weights"), w),
         Weights::Argument => Ok(output),

@@ -5,7 +5,6 @@
 
 use std::fmt::Write;
 
-use kiln_codegen::program::{External, Step};
 use kiln_ir::{Dim, Symbol};
 
 use super::names::{Interface, Named, comment};
@@ -178,12 +177,7 @@ fn parameters(i: &Interface<'_>, d: &Dim) -> String {
 
 /// The functions of custom ops that the object calls.
 fn custom_functions(o: &mut String, i: &Interface<'_>) {
-    let mut names = std::collections::BTreeSet::new();
-    Step::for_each_leaf(&i.program.steps, &mut |s| {
-        if let Step::Extern { function: External::Symbol(name), .. } = s {
-            names.insert(name.as_str());
-        }
-    });
+    let names = i.program.externals();
     if names.is_empty() {
         return;
     }
