@@ -1,6 +1,7 @@
 //! Every machine operation on every element type, as scalars and as vectors of several widths, against the reference
 //! semantics of the scalar vocabulary; conversions of f16 and bf16 on all inputs against the `half` crate.
 
+use crate::ELEMS;
 use crate::cranelift_support::*;
 use kiln_codegen::cranelift::{OptLevel, Options, legal_lanes};
 use kiln_ir::DType;
@@ -10,23 +11,6 @@ use kiln_ir::scalar_eval::Scalar;
 
 /// Values per kernel: a multiple of the most lanes tested.
 const N: usize = 256;
-
-/// The element types that kernels compute with.
-const ELEMS: [DType; 13] = [
-    DType::Bool,
-    DType::I8,
-    DType::I16,
-    DType::I32,
-    DType::I64,
-    DType::U8,
-    DType::U16,
-    DType::U32,
-    DType::U64,
-    DType::F16,
-    DType::BF16,
-    DType::F32,
-    DType::F64,
-];
 
 /// Lane counts: a scalar, part of a register, a full one, two and four.
 fn lane_counts(elem: DType) -> Vec<u16> {

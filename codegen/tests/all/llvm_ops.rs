@@ -1,27 +1,12 @@
 //! Every machine operation on every plain element type, vector and scalar, for the running machine and for the oldest
 //! x86-64 (which takes every fallback), against expectations computed here.
 
+use crate::ELEMS;
 use crate::llvm_common::*;
 use half::{bf16, f16};
 use kiln_ir::loops::{Access, Inst, Kernel, LoopKind, Ty, V};
 use kiln_ir::scalar::{BinaryOp, CompareOp, ReduceOp, UnaryOp};
 use kiln_ir::{Class, DType};
-
-const PLAIN: [DType; 13] = [
-    DType::Bool,
-    DType::I8,
-    DType::I16,
-    DType::I32,
-    DType::I64,
-    DType::U8,
-    DType::U16,
-    DType::U32,
-    DType::U64,
-    DType::F16,
-    DType::BF16,
-    DType::F32,
-    DType::F64,
-];
 
 /// A value of some element type: integers and bool exactly, floats as f64 (which holds all of them).
 #[derive(Clone, Copy, Debug)]
@@ -483,7 +468,7 @@ fn each_pair(x: &[Num], y: &[Num], f: impl Fn(Num, Num) -> Option<Num>) -> Vec<O
 
 #[test]
 fn unary_operations() {
-    for d in PLAIN {
+    for d in ELEMS {
         let (x, y) = pairs(d);
         let ops: Vec<UnaryOp> =
             UnaryOp::ALL.iter().copied().filter(|&op| op.accepts(d) && unary(op, d, x[0]).is_some()).collect();
@@ -498,7 +483,7 @@ fn unary_operations() {
 
 #[test]
 fn binary_operations() {
-    for d in PLAIN {
+    for d in ELEMS {
         let (x, y) = pairs(d);
         let probe = if d.is_float() { Float(1.0) } else { Int(1) };
         let ops: Vec<BinaryOp> = BinaryOp::ALL
@@ -517,7 +502,7 @@ fn binary_operations() {
 
 #[test]
 fn comparisons_and_selection() {
-    for d in PLAIN {
+    for d in ELEMS {
         let (x, y) = pairs(d);
         let ops: Vec<CompareOp> = CompareOp::ALL.iter().copied().filter(|op| op.accepts(d)).collect();
         let mut outputs: Vec<_> = ops
@@ -545,14 +530,14 @@ fn comparisons_and_selection() {
 
 #[test]
 fn casts_between_all_types() {
-    for d in PLAIN {
+    for d in ELEMS {
         let (x, y) = pairs(d);
-        let outputs: Vec<_> = PLAIN
+        let outputs: Vec<_> = ELEMS
             .iter()
             .map(|&to| (format!("cast to {to}"), to, each_pair(&x, &y, |x, _| Some(cast(d, to, x)))))
             .collect();
         for lanes in [1, 8] {
-            run_case(d, &x, &y, lanes, &Case { outputs: outputs.clone() }, |b, i, x, _| b.cast(PLAIN[i], x));
+            run_case(d, &x, &y, lanes, &Case { outputs: outputs.clone() }, |b, i, x, _| b.cast(ELEMS[i], x));
         }
     }
 }

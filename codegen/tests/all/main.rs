@@ -27,3 +27,23 @@ mod lower;
 #[cfg(feature = "cranelift")]
 mod math;
 mod ptx;
+
+use kiln_ir::DType;
+
+/// The element types that kernels compute with.
+#[allow(dead_code)] // a build without a CPU backend runs no ops
+pub const ELEMS: [DType; 13] = [
+    DType::Bool,
+    DType::I8,
+    DType::I16,
+    DType::I32,
+    DType::I64,
+    DType::U8,
+    DType::U16,
+    DType::U32,
+    DType::U64,
+    DType::F16,
+    DType::BF16,
+    DType::F32,
+    DType::F64,
+];
